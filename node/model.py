@@ -1,0 +1,249 @@
+"""The words of the program: frozen values that every layer may hold and none may change."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import pathlib
+from collections.abc import Mapping, Sequence
+
+
+class Right(enum.StrEnum):
+    """What a peer may ask of this node."""
+
+    ECHO = "echo"  # C-ECHO
+    STORE = "store"  # C-STORE to this node
+    FIND = "find"  # C-FIND, worklist queries
+    RETRIEVE = "retrieve"  # C-MOVE and C-GET
+    COMMIT = "commit"  # storage commitment requests
+
+
+class OnConflict(enum.StrEnum):
+    """The answer to an instance whose UID is held with other bytes; the first is never altered."""
+
+    KEEP = "keep"  # 0x0000; the second is kept beside the first, with an alarm
+    REFUSE = "refuse"  # 0x0111; the second is not kept
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Peer:
+    """A DICOM application that this node talks with."""
+
+    name: str  # what the configuration and the operator call it
+    aet: str  # its AE title
+    host: str | None = None  # where it is reached; None: it only calls us
+    port: int = 104  # the port it listens on
+    addresses: tuple[str, ...] = ()  # addresses or networks it may call from; empty: any
+    tls: bool = False  # it is called over TLS, and must call us over TLS
+    certificate: str | None = None  # the name its client certificate must carry (mutual TLS)
+    rights: frozenset[Right] = frozenset({Right.ECHO, Right.STORE})  # what it may ask
+    associations: int | None = None  # how many at once; None: the node's per-peer limit
+    rate: float | None = None  # instances a second that are taken from it; None: no limit
+    max_instance: int | None = None  # bytes of one instance; None: the node's limit
+    syntaxes: tuple[str, ...] = ()  # transfer syntax UIDs in the order we prefer them; empty: theirs
+    called: str | None = None  # the AE title it must call us by; None: the node's
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Identity:
+    """Who an instance says it is."""
+
+    sop_class: str  # SOP Class UID
+    sop_instance: str  # SOP Instance UID
+    study: str  # Study Instance UID
+    series: str  # Series Instance UID
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Arrival:
+    """One acknowledged instance on its way from the journal into the tree and the index."""
+
+    identity: Identity  # the UIDs, checked against the data set
+    syntax: str  # transfer syntax UID of the data set as it came
+    digest: str  # "sha256:<hex>" over the data set's bytes as received
+    size: int  # length of the data set in bytes
+    calling: str  # AE title of the sender, "" for a file import
+    called: str  # AE title it called us by
+    address: str  # where it came from: an IP address, or "import"
+    peer: str  # name of the configured peer, "" when unknown
+    association: str  # id that ties the instances of one association together
+    received: datetime.datetime  # when its last byte came, UTC
+
+
+class Verdict(enum.StrEnum):
+    """What became of an acknowledged instance when it was taken into the index."""
+
+    STORED = "stored"  # new: one file, one row
+    DUPLICATE = "duplicate"  # same UIDs, same bytes: the file that is there serves
+    CONFLICT = "conflict"  # same UIDs, other bytes: kept beside the first
+    DISCARDED = "discarded"  # a named rule said so
+    QUARANTINED = "quarantined"  # kept out of queries until a person looks
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Instance:
+    """One SOP instance that is held."""
+
+    identity: Identity  # its UIDs
+    syntax: str  # transfer syntax UID on disk
+    digest: str  # "sha256:<hex>" over the data set's bytes
+    path: str  # place below the store's root, with forward slashes
+    offset: int  # where the data set starts in the file
+    size: int  # length of the data set
+    frames: int  # number of frames; 1 where the object has no such notion
+    received: datetime.datetime  # UTC
+    source: str  # AE title it came from
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageId:
+    """An image's name: an instance, or one frame of it, written `UID` or `UID#frame`."""
+
+    sop_instance: str  # SOP Instance UID
+    frame: int | None = None  # 1-based; None: the whole instance
+
+    def __str__(self) -> str:
+        return self.sop_instance if self.frame is None else f"{self.sop_instance}#{self.frame}"
+
+
+class Level(enum.StrEnum):
+    """The levels of the query model, outermost first."""
+
+    PATIENT = "PATIENT"
+    STUDY = "STUDY"
+    SERIES = "SERIES"
+    IMAGE = "IMAGE"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """Who this node is and where it listens."""
+
+    aet: str = "NODE"  # our AE title
+    host: str = "0.0.0.0"  # address the DICOM listener binds
+    port: int = 11112  # port of the DICOM listener
+    http: str = "127.0.0.1:8112"  # HOST:PORT of the web process
+    data: pathlib.Path = pathlib.Path("data")  # where everything is kept
+    listeners: int = 1  # listener processes
+    workers: int = 1  # worker processes
+    drain: float = 30.0  # seconds that running associations get at a stop
+    accept_any_called: bool = False  # accept calls to another AE title than ours
+    accept_unknown: bool = True  # a peer that is not configured may echo and store
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is written to the log, and how."""
+
+    level: str = "info"  # debug, info, warning, error
+    format: str = "auto"  # auto (readable on a terminal), json, text
+    patient_data: bool = False  # patient names and ids may appear
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """When what is held may go; nothing undelivered ever goes by itself."""
+
+    max_age: float | None = None  # seconds since receipt; None: for ever
+    max_size: int | None = None  # bytes of the store; the oldest studies go first
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """Where bytes and rows live and how much room must stay."""
+
+    database: str | None = None  # SQLAlchemy URL; None: SQLite in the data directory
+    min_free: int = 1 << 30  # bytes that stay free; below, associations are refused
+    journal: int = 256 << 20  # bytes of acknowledged data that may wait to be filed
+    on_conflict: OnConflict = OnConflict.KEEP  # same UID, other bytes
+    retention: RetentionSettings = RetentionSettings()  # the default policy
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on everything that comes from outside."""
+
+    associations: int = 200  # at once, in all
+    per_peer: int = 50  # at once from one AE title and address
+    echo_slots: int = 4  # further associations that may only echo, so that checks still work
+    pdu: int = 131072  # bytes; the maximum PDU length that we advertise
+    max_instance: int = 8 << 30  # bytes of one data set
+    request_timeout: float = 15.0  # seconds until the whole A-ASSOCIATE-RQ must be there
+    pdu_timeout: float = 60.0  # seconds until a PDU that has begun must be there
+    idle_timeout: float = 300.0  # seconds that an association may say nothing
+    http_body: int = 2 << 30  # bytes of an HTTP request body
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """The TLS listener, and the identity used when a peer is called over TLS."""
+
+    port: int | None = None  # port of the TLS listener; None: there is none
+    certificate: pathlib.Path | None = None  # PEM chain of this node
+    key: pathlib.Path | None = None  # PEM private key of this node
+    ca: pathlib.Path | None = None  # PEM of the authorities that vouch for peers
+    client_certificate: bool = False  # callers must show a certificate of one of these
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Destination:
+    """A named place where results and images go."""
+
+    name: str  # what rules and commands call it
+    peer: str  # the configured peer behind it
+    calling: str | None = None  # AE title that we call with; None: the node's
+
+
+class Action(enum.StrEnum):
+    """What a rule does with an instance at receipt."""
+
+    KEEP = "keep"  # store it; `for` sets how long
+    DISCARD = "discard"  # acknowledge, record why, keep no bytes
+    QUARANTINE = "quarantine"  # keep the bytes out of queries until a person looks
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rule:
+    """A condition on an instance's header and source, and what then happens."""
+
+    name: str  # shown wherever the rule had an effect
+    action: Action  # what happens
+    reason: str = ""  # in words, for discard and quarantine
+    keep: float | None = None  # seconds until retention may remove it; None: the default policy
+    when: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
+    # `source`, `called`, `peer`, or an element keyword -> a value, a wildcard or a list of these;
+    # all must match; an empty condition matches everything
+
+
+class Job(enum.StrEnum):
+    """Work that the clock starts."""
+
+    RETENTION = "retention"  # remove what the policies no longer keep
+    SCRUB = "scrub"  # verify digests at rest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a job runs."""
+
+    name: str  # shown in the log
+    job: Job  # what runs
+    at: str | None = None  # "HH:MM", local time, daily
+    every: float | None = None  # seconds between runs
+    rate: int | None = None  # bytes a second, for scrub
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole configuration, checked and frozen."""
+
+    node: NodeSettings = NodeSettings()
+    log: LogSettings = LogSettings()
+    storage: StorageSettings = StorageSettings()
+    limits: Limits = Limits()
+    tls: TlsSettings = TlsSettings()
+    peers: tuple[Peer, ...] = ()
+    destinations: tuple[Destination, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
