@@ -1,0 +1,1 @@
+"""What happens when: calendars, backoff, and the engine that wakes work up."""
