@@ -1,0 +1,138 @@
+"""The walk that every received data set goes through before it is acknowledged."""
+
+from __future__ import annotations
+
+from node import model
+from node.dicom import syntax as syntaxes
+from node.dicom import vr as vrs
+from node.dicom import walk as walking
+from node.dicom.syntax import Buffer
+
+_SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
+_STUDY, _SERIES = 0x0020000D, 0x0020000E
+_NEVER = walking.NEVER
+
+
+def check(
+    buffer: Buffer, syntax: str, *, cap: int = syntaxes.INFLATE_CAP, depth: int = walking.DEPTH
+) -> model.Identity:
+    """Who the instance says it is, "" where it does not; `errors.BadData` when its framing is not sound.
+
+    Every element's length is held against what encloses it, pixel values are skipped by theirs, and no
+    memory is taken by the element, so that it stays flat whatever comes. What is tolerated stands in
+    `node.dicom.walk`. A deflated data set is inflated, up to `cap` bytes.
+    """
+    enc = syntaxes.encoding(syntax)
+    if enc.deflated:
+        buffer = syntaxes.inflate(buffer, cap)
+    end = len(buffer)
+    if end:
+        walking.refuse_other_things(buffer, 0, end, enc)
+    order, explicit = enc.order, enc.explicit
+    read_explicit, read_implicit, _ = walking.readers(order)
+    short, known = vrs.SHORT[order], vrs.IMPLICIT
+    uids = {_SOP_CLASS: "", _SOP_INSTANCE: "", _STUDY: "", _SERIES: ""}
+    wanted: dict[int, str] = uids
+    nothing: dict[int, str] = {}
+    # the scope: its end, whether a delimiter ends it, whether it holds items, whether these are fragments
+    limit, undefined, sequence, fragments = end, False, False, False
+    stack: list[tuple[int, bool, bool, bool, bool]] = []
+    pos = start = 0
+    while True:
+        if sequence:
+            pass
+        elif explicit:
+            while pos + 8 <= limit:
+                group, element, code, length = read_explicit(buffer, pos)
+                if short[code] is None or group == 0xFFFE:
+                    break
+                if (tag := group << 16 | element) in wanted:
+                    uids[tag] = _uid(buffer, pos + 8, min(pos + 8 + length, limit))
+                start = pos
+                pos += 8 + length
+        else:
+            while pos + 8 <= limit:
+                group, element, length = read_implicit(buffer, pos)
+                tag = group << 16 | element
+                if length == 0xFFFFFFFF or group == 0xFFFE or known[tag] == "SQ":
+                    break
+                if tag in wanted:
+                    uids[tag] = _uid(buffer, pos + 8, min(pos + 8 + length, limit))
+                start = pos
+                pos += 8 + length
+        if pos > limit:
+            tag, _, offset, length = walking.element_header(buffer, start, end, explicit, order)
+            walking.lie(f"a length of {length} reaches beyond what encloses it", start, tag)
+        if pos == limit and not undefined:
+            if not stack:
+                break
+            limit, undefined, sequence, fragments, explicit = stack.pop()
+            if not stack:
+                wanted = uids
+            continue
+        if pos + 8 > limit:
+            if not stack and walking.is_padding(buffer, pos, limit):
+                break
+            walking.lie("an element's header breaks off", pos)
+
+        if sequence:
+            group, element, length = read_implicit(buffer, pos)
+            tag = group << 16 | element
+            after = pos + 8 + length
+            if tag == vrs.ITEM and (fragments or length != 0xFFFFFFFF):
+                if after > limit:
+                    walking.lie(f"an item's length of {length} reaches beyond what encloses it", pos, tag)
+                if fragments:
+                    pos = after
+                    continue
+                stack.append((limit, undefined, True, False, explicit))
+                limit, undefined, sequence = after, False, False
+            elif tag == vrs.ITEM:
+                stack.append((limit, undefined, True, False, explicit))
+                undefined, sequence = True, False
+            elif tag == vrs.SEQUENCE_END and length == 0:
+                if undefined:
+                    limit, undefined, sequence, fragments, explicit = stack.pop()
+                    if not stack:
+                        wanted = uids
+            else:
+                walking.lie("something else than an item stands in a sequence", pos, tag)
+            pos += 8
+            continue
+
+        tag, name, offset, length = walking.element_header(buffer, pos, limit, explicit, order)
+        if tag >= _NEVER and tag >> 16 == 0xFFFE:
+            if tag != vrs.ITEM_END or length or not stack:
+                walking.lie("an item or delimiter stands where an element must", pos, tag)
+            pos = offset
+            if undefined:
+                limit, undefined, sequence, fragments, explicit = stack.pop()
+            continue
+        if tag == 0 and not stack and walking.is_padding(buffer, pos, limit):
+            break
+        after = offset + length
+        if length != 0xFFFFFFFF:
+            if after > limit:
+                walking.lie(f"a length of {length} reaches beyond what encloses it", pos, tag)
+            if name != "SQ":
+                pos = after
+                continue
+            stack.append((limit, undefined, False, False, explicit))
+            limit, undefined = after, False
+        else:
+            if name not in walking.MAY_BE_UNDEFINED:
+                walking.lie(f"a {name} of undefined length cannot be", pos, tag)
+            stack.append((limit, undefined, False, False, explicit))
+            undefined = True
+        if len(stack) > depth:
+            walking.lie(f"more than {depth} sequences and items lie within each other", pos, tag)
+        fragments = tag == vrs.PIXEL_DATA or name in ("OB", "OW")
+        if name == "UN":
+            explicit = False
+        sequence, wanted, pos = True, nothing, offset
+    return model.Identity(uids[_SOP_CLASS], uids[_SOP_INSTANCE], uids[_STUDY], uids[_SERIES])
+
+
+def _uid(buffer: Buffer, start: int, end: int) -> str:
+    """The text of a UID element; what is no text comes out as it can, and is then no valid UID."""
+    return str(buffer[start:end], "latin-1").rstrip("\0 ")
