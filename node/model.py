@@ -81,6 +81,14 @@ class Verdict(enum.StrEnum):
     QUARANTINED = "quarantined"  # kept out of queries until a person looks
 
 
+class Held(enum.StrEnum):
+    """How it stands with the bytes of an instance that is held."""
+
+    HELD = "held"  # they were whole when last looked at
+    CORRUPT = "corrupt"  # their digest is not the one they came with; reads and commitment refuse them
+    MISSING = "missing"  # their file is gone
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Instance:
     """One SOP instance that is held."""

@@ -7,12 +7,18 @@ The caller (node/adopt.py) works in one `database.write()` scope per batch:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import sqlalchemy
+from sqlalchemy import bindparam
 
 from node import model
 from node.dicom import header
+from node.index import hierarchy, keys, tables, words
+
+_Row = dict[str, Any]
+_Identity = tuple[str, str, str]  # SOP Instance, Series and Study UID
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,7 +26,9 @@ class Item:
     """One acknowledged instance as the adopter read it from the journal."""
 
     arrival: model.Arrival  # who, what, when, from where
-    header: header.Header  # what the rows say about it
+    header: (
+        header.Header | None
+    )  # what the rows say about it; None: it could not be read, only the UIDs are known
     slot: str  # the journal it was acknowledged from, e.g. "listen-1"
     generation: int  # which use of the journal's segment
     position: int  # where in that generation; (slot, generation, position) names the arrival for ever
@@ -38,20 +46,322 @@ class Decided:
     verdict: model.Verdict
     replayed: bool = False  # its arrival row is there already: write the file again, the rows stand
     held: str | None = None  # digest of the instance that is held, for DUPLICATE and CONFLICT
+    repair: bool = (
+        False  # a DUPLICATE of an instance whose file is damaged: write it, set `path`, and it is whole
+    )
     path: str = ""  # filled in by the caller: place below the store's root, "" when no file was written
     offset: int = 0  # filled in by the caller: where the data set starts in that file
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recorded:
+    """What `record` did, for the log and the counters of the process."""
+
+    verdicts: dict[model.Verdict, int]  # how many of each, replayed ones left out
+    new_series: tuple[str, ...]  # Series Instance UIDs that were not held before
+    mixed_studies: tuple[str, ...]  # studies that got an instance naming another patient than theirs
+
+
+# What was recorded at these places of a journal.
+_KNOWN = sqlalchemy.select(tables.arrival.c.position, tables.arrival.c.verdict).where(
+    tables.arrival.c.slot == bindparam("slot"),
+    tables.arrival.c.generation == bindparam("generation"),
+    tables.arrival.c.position.between(bindparam("low"), bindparam("high")),
+)
+# What is held under these SOP Instance UIDs, in whichever series.
+_HELD = (
+    sqlalchemy.select(
+        tables.instance.c.sop_instance,
+        tables.series.c.series,
+        tables.study.c.study,
+        tables.instance.c.digest,
+        tables.instance.c.state,
+        tables.instance.c.key,
+    )
+    .join(tables.series, tables.series.c.key == tables.instance.c.series_key)
+    .join(tables.study, tables.study.c.key == tables.series.c.study_key)
+    .where(tables.instance.c.sop_instance.in_(bindparam("uids", expanding=True)))
+)
+_REPAIR = (
+    sqlalchemy.update(tables.instance)
+    .where(tables.instance.c.key == bindparam("which"))
+    .values(
+        state=model.Held.HELD.value,
+        path=bindparam("new_path"),
+        offset=bindparam("new_offset"),
+        syntax=bindparam("new_syntax"),
+    )
+)
 
 
 def decide(connection: sqlalchemy.Connection, items: Sequence[Item]) -> list[Decided]:
     """One verdict per item, in order, from what is held and from what stands earlier in the batch.
 
-    A file is due for STORED (in the store), CONFLICT (beside the first, digest in its name) and
-    QUARANTINED (in quarantine); none for DUPLICATE and DISCARDED. The same verdict comes back for an item
-    that was recorded before (`replayed`), so that a file that a power loss took is written again.
+    A file is due for STORED (in the store), CONFLICT (beside the first, digest in its name), QUARANTINED
+    (in quarantine) and for a DUPLICATE with `repair`; none otherwise. The same verdict comes back for an
+    item that was recorded before (`replayed`), so that a file that a power loss took is written again.
     """
-    raise NotImplementedError
+    keys.lock(connection)
+    known = _known(connection, items)
+    held = {identity: (digest, state) for identity, (digest, state, _) in _held(connection, items).items()}
+    return [_verdict(item, known, held) for item in items]
 
 
-def record(connection: sqlalchemy.Connection, decided: Sequence[Decided]) -> None:
+def _verdict(
+    item: Item,
+    known: dict[tuple[str, int, int], str],
+    held: dict[_Identity, tuple[str, str]],
+) -> Decided:
+    identity = _identity(item.arrival.identity)
+    digest = item.arrival.digest
+    first, state = held.get(identity, (None, ""))
+    before = known.get((item.slot, item.generation, item.position))
+    if before is not None:
+        return Decided(item, model.Verdict(before), replayed=True, held=first)
+    if item.action is model.Action.DISCARD:
+        return Decided(item, model.Verdict.DISCARDED)
+    if item.action is model.Action.QUARANTINE:
+        return Decided(item, model.Verdict.QUARANTINED)
+    if first is None:
+        held[identity] = (digest, model.Held.HELD)
+        return Decided(item, model.Verdict.STORED)
+    if first == digest:
+        return Decided(item, model.Verdict.DUPLICATE, held=first, repair=state != model.Held.HELD)
+    return Decided(item, model.Verdict.CONFLICT, held=first)
+
+
+def _known(connection: sqlalchemy.Connection, items: Sequence[Item]) -> dict[tuple[str, int, int], str]:
+    spans: dict[tuple[str, int], list[int]] = {}
+    for item in items:
+        spans.setdefault((item.slot, item.generation), []).append(item.position)
+    found: dict[tuple[str, int, int], str] = {}
+    for (slot, generation), positions in spans.items():
+        # A batch is a stretch of the journal, so a range finds no more than the single places would.
+        span = {"slot": slot, "generation": generation, "low": min(positions), "high": max(positions)}
+        for position, verdict in connection.execute(_KNOWN, span):
+            found[slot, generation, position] = verdict
+    return found
+
+
+def _held(connection: sqlalchemy.Connection, items: Sequence[Item]) -> dict[_Identity, tuple[str, str, int]]:
+    uids = list({item.arrival.identity.sop_instance: None for item in items})
+    rows = connection.execute(_HELD, {"uids": uids})
+    return {(row[0], row[1], row[2]): (row[3], row[4], row[5]) for row in rows}
+
+
+def _identity(identity: model.Identity) -> _Identity:
+    return identity.sop_instance, identity.series, identity.study
+
+
+def record(connection: sqlalchemy.Connection, decided: Sequence[Decided]) -> Recorded:
     """Insert the rows and move the counters; replayed items are passed over."""
-    raise NotImplementedError
+    keys.lock(connection)
+    fresh = [one for one in decided if not one.replayed]
+    by_verdict: dict[model.Verdict, list[Decided]] = {}
+    for one in fresh:
+        by_verdict.setdefault(one.verdict, []).append(one)
+    stored = by_verdict.get(model.Verdict.STORED, [])
+    new_series, mixed, targets = _store(connection, stored)
+    others = [*by_verdict.get(model.Verdict.DUPLICATE, ()), *by_verdict.get(model.Verdict.CONFLICT, ())]
+    if others:
+        held = _held(connection, [one.item for one in others])
+        firsts = {identity: key for identity, (_, _, key) in held.items()}
+        targets |= {id(one): firsts[_identity(one.item.arrival.identity)] for one in others}
+        _repair(connection, others, targets)
+    if conflicts := by_verdict.get(model.Verdict.CONFLICT):
+        targets |= _set_aside(connection, tables.conflict, conflicts, targets)
+    if quarantined := by_verdict.get(model.Verdict.QUARANTINED):
+        targets |= _set_aside(connection, tables.quarantine, quarantined, targets)
+    _insert(connection, tables.arrival, [_arrival_row(one, targets.get(id(one))) for one in fresh])
+    return Recorded({verdict: len(of) for verdict, of in by_verdict.items()}, new_series, mixed)
+
+
+def _store(
+    connection: sqlalchemy.Connection, stored: list[Decided]
+) -> tuple[tuple[str, ...], tuple[str, ...], dict[int, int]]:
+    if not stored:
+        return (), (), {}
+    groups: dict[tuple[str, str], list[Decided]] = {}
+    for one in stored:
+        identity = one.item.arrival.identity
+        groups.setdefault((identity.study, identity.series), []).append(one)
+    tree = hierarchy.Tree(connection, groups)
+    first_key = key = keys.take(connection, "instance", len(stored))
+    targets: dict[int, int] = {}
+    rows: list[_Row] = []
+    references: list[_Row] = []
+    for place, ones in groups.items():
+        series = tree.series(place, ones[0].item)
+        for one in ones:
+            row = _instance_row(one, key, series)
+            tree.count(place, one.item, row["frames"], row["received"])
+            rows.append(row)
+            if one.item.header is not None and one.item.header.references:
+                references += _reference_rows(key, one.item.header.references)
+            targets[id(one)] = key
+            key += 1
+    assert key - first_key == len(stored)
+    tree.write()
+    _insert(connection, tables.instance, rows)
+    _insert(connection, tables.reference, references)
+    return tree.new_series, tree.mixed_studies, targets
+
+
+def _instance_row(one: Decided, key: int, series_key: int) -> _Row:
+    item = one.item
+    arrival = item.arrival
+    known = item.header if item.header is not None else hierarchy.NOTHING
+    return {
+        "key": key,
+        "series_key": series_key,
+        "sop_instance": arrival.identity.sop_instance,
+        "sop_class": arrival.identity.sop_class,
+        "instance_number": words.number(known.instance_number),
+        "acquisition_number": words.number(known.acquisition_number),
+        "content_date": known.content_date,
+        "content_time": known.content_time,
+        "acquisition_date": known.acquisition_date,
+        "acquisition_time": known.acquisition_time,
+        "image_type": words.joined(known.image_type),
+        "rows": words.number(known.rows),
+        "columns": words.number(known.columns),
+        "samples_per_pixel": words.number(known.samples_per_pixel),
+        "photometric": words.clean(known.photometric),
+        "bits_allocated": words.number(known.bits_allocated),
+        "bits_stored": words.number(known.bits_stored),
+        "pixel_representation": words.number(known.pixel_representation),
+        "frames": max(words.number(known.frames) or 1, 1),
+        "frame_of_reference": words.clean(known.frame_of_reference),
+        "image_position": words.numbers(known.image_position),
+        "image_orientation": words.numbers(known.image_orientation),
+        "pixel_spacing": words.numbers(known.pixel_spacing),
+        "slice_location": known.slice_location,
+        "slice_thickness": known.slice_thickness,
+        "spacing_between_slices": known.spacing_between_slices,
+        "temporal_position": words.number(known.temporal_position),
+        "trigger_time": known.trigger_time,
+        "echo_time": known.echo_time,
+        "content_label": words.clean(known.content_label),
+        "content_description": words.clean(known.content_description),
+        "completion_flag": words.clean(known.completion_flag),
+        "verification_flag": words.clean(known.verification_flag),
+        "syntax": arrival.syntax,
+        "digest": arrival.digest,
+        "path": one.path,
+        "offset": one.offset,
+        "size": arrival.size,
+        "received": words.moment(arrival.received),
+        "source": words.clean(arrival.calling),
+        "peer": arrival.peer,
+        "rule": item.rule,
+        "state": "held",
+    }
+
+
+def _arrival_row(one: Decided, target: int | None) -> _Row:
+    item = one.item
+    arrival = item.arrival
+    identity = arrival.identity
+    return {
+        "slot": item.slot,
+        "generation": item.generation,
+        "position": item.position,
+        "received": words.moment(arrival.received),
+        "association": arrival.association,
+        "calling": words.clean(arrival.calling),
+        "called": words.clean(arrival.called),
+        "address": arrival.address,
+        "peer": arrival.peer,
+        "study": identity.study,
+        "series": identity.series,
+        "sop_instance": identity.sop_instance,
+        "digest": arrival.digest,
+        "size": arrival.size,
+        "verdict": one.verdict.value,
+        "rule": item.rule,
+        "reason": item.reason,
+        "target": target,
+    }
+
+
+def _reference_rows(key: int, references: Iterable[header.Reference]) -> list[_Row]:
+    return [
+        {
+            "instance_key": key,
+            "position": position,
+            "sop_class": words.clean(to.sop_class),
+            "sop_instance": words.clean(to.sop_instance),
+            "series": words.clean(to.series),
+            "frames": words.joined(map(str, to.frames)) or "",
+        }
+        for position, to in enumerate(references)
+    ]
+
+
+def _repair(connection: sqlalchemy.Connection, ones: Sequence[Decided], targets: dict[int, int]) -> None:
+    rows = [
+        {
+            "which": targets[id(one)],
+            "new_path": one.path,
+            "new_offset": one.offset,
+            "new_syntax": one.item.arrival.syntax,
+        }
+        for one in ones
+        if one.repair and one.path
+    ]
+    if rows:
+        connection.execute(_REPAIR, rows)
+
+
+def _set_aside(
+    connection: sqlalchemy.Connection,
+    table: sqlalchemy.Table,
+    ones: Sequence[Decided],
+    firsts: dict[int, int],
+) -> dict[int, int]:
+    """Rows of conflict or quarantine: the same bytes under the same UIDs have one, however often they came."""
+    columns = table.c
+    statement = sqlalchemy.select(
+        columns.sop_instance, columns.series, columns.study, columns.digest, columns.key
+    ).where(columns.sop_instance.in_(bindparam("uids", expanding=True)))
+    uids = list({one.item.arrival.identity.sop_instance: None for one in ones})
+    present: dict[tuple[str, ...], int] = {
+        tuple(row[:4]): row[4] for row in connection.execute(statement, {"uids": uids})
+    }
+    rows: list[_Row] = []
+    targets: dict[int, int] = {}
+    for one in ones:
+        arrival = one.item.arrival
+        name = (*_identity(arrival.identity), arrival.digest)
+        if name not in present:
+            present[name] = keys.take(connection, table.name)
+            rows.append(_aside_row(table, one, present[name], firsts.get(id(one))))
+        targets[id(one)] = present[name]
+    _insert(connection, table, rows)
+    return targets
+
+
+def _aside_row(table: sqlalchemy.Table, one: Decided, key: int, first: int | None) -> _Row:
+    arrival = one.item.arrival
+    row: _Row = {
+        "key": key,
+        "study": arrival.identity.study,
+        "series": arrival.identity.series,
+        "sop_instance": arrival.identity.sop_instance,
+        "syntax": arrival.syntax,
+        "digest": arrival.digest,
+        "path": one.path,
+        "offset": one.offset,
+        "size": arrival.size,
+        "received": words.moment(arrival.received),
+        "source": words.clean(arrival.calling),
+        "peer": arrival.peer,
+    }
+    if table is tables.conflict:
+        return row | {"instance_key": first}
+    return row | {"sop_class": arrival.identity.sop_class, "rule": one.item.rule, "reason": one.item.reason}
+
+
+def _insert(connection: sqlalchemy.Connection, table: sqlalchemy.Table, rows: list[_Row]) -> None:
+    if rows:
+        connection.execute(sqlalchemy.insert(table), rows)

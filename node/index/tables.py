@@ -1,0 +1,415 @@
+"""The tables of the index; migrations read them, every other module of this package queries them.
+
+Text from data sets is Unicode as decoded, several values joined with a backslash. Dates are YYYYMMDD and times
+HHMMSS.FFFFFF as far as given, moments are UTC in the form of `words.moment`: all of them sort as text.
+Keys are given out by `keys.take` and never used twice, so a row that is gone can still be named.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy
+from sqlalchemy import Column, Float, ForeignKey, Index, Table, UniqueConstraint, false, text
+from sqlalchemy.dialects import postgresql
+
+REVISION = "0001"  # the revision of migrations/ that these tables are; a test holds the two together
+
+metadata = sqlalchemy.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# Byte order, so that ranges and prefixes use an index whatever the server's language is.
+Text = sqlalchemy.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+# SQLite makes its own row number only of a column called INTEGER.
+Key = sqlalchemy.BigInteger().with_variant(sqlalchemy.Integer(), "sqlite")
+# What comes from outside may be any number that an IS or UL can hold.
+Number = Key
+
+
+def _key() -> Column[int]:
+    return Column("key", Key, primary_key=True, autoincrement=False)
+
+
+def _word(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default="")
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, Number, nullable=False, server_default=text("0"))
+
+
+counter = Table(
+    "counter",
+    metadata,
+    Column("name", Text, primary_key=True),  # the table whose keys it counts
+    Column("value", Key, nullable=False),  # the last key that was given out
+)
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+progress = Table(
+    "progress",
+    metadata,
+    Column("job", Text, primary_key=True),  # e.g. "scrub"
+    Column("value", Text, nullable=False),  # where it resumes, in the job's own words
+    Column("updated", Text, nullable=False),
+)
+
+patient = Table(
+    "patient",
+    metadata,
+    _key(),
+    # Patient ID and issuer; a patient without an id is never merged with another: then it is the study.
+    Column("identity", Text, nullable=False, unique=True),
+    _word("patient_id"),
+    _word("issuer_of_patient_id"),
+    Column("patient_name", Text),  # with ^ and = as sent
+    _word("name_alphabetic"),  # the three component groups in the form of words.fold
+    _word("name_ideographic"),
+    _word("name_phonetic"),
+    Column("patient_birth_date", Text),
+    Column("patient_birth_time", Text),
+    Column("patient_sex", Text),
+    Column("other_patient_ids", Text),
+    Column("other_patient_names", Text),
+    Column("ethnic_group", Text),
+    Column("patient_comments", Text),
+    _count("studies"),
+    _count("series"),
+    _count("instances"),
+    _count("bytes"),
+    Column("first_arrival", Text, nullable=False),
+    Column("last_arrival", Text, nullable=False),
+    Index("ix_patient_patient_id", "patient_id"),
+    Index("ix_patient_name_alphabetic", "name_alphabetic"),
+    Index("ix_patient_name_ideographic", "name_ideographic"),
+    Index("ix_patient_name_phonetic", "name_phonetic"),
+    Index("ix_patient_patient_birth_date", "patient_birth_date"),
+)
+
+study = Table(
+    "study",
+    metadata,
+    _key(),
+    Column("patient_key", Key, ForeignKey("patient.key"), nullable=False),
+    Column("study", Text, nullable=False, unique=True),  # Study Instance UID
+    Column("study_date", Text),
+    Column("study_time", Text),
+    Column("accession_number", Text),
+    Column("study_id", Text),
+    Column("study_description", Text),
+    Column("referring_physician", Text),
+    _word("referring_folded"),
+    Column("reading_physicians", Text),
+    Column("admitting_diagnoses", Text),
+    Column("patient_age", Text),
+    Column("patient_size", Float),
+    Column("patient_weight", Float),
+    Column("occupation", Text),
+    Column("additional_history", Text),
+    Column("timezone", Text),
+    Column("charset", Text),  # Specific Character Set of the first instance
+    _word("modalities"),  # Modalities in Study, sorted
+    _word("sop_classes"),  # SOP Classes in Study, sorted
+    _count("series"),
+    _count("instances"),
+    _count("bytes"),
+    Column("first_arrival", Text, nullable=False),
+    Column("last_arrival", Text, nullable=False),
+    Index("ix_study_patient_key", "patient_key"),
+    Index("ix_study_study_date", "study_date", "study_time"),
+    Index("ix_study_accession_number", "accession_number"),
+    Index("ix_study_study_id", "study_id"),
+    Index("ix_study_referring_folded", "referring_folded"),
+    Index("ix_study_last_arrival", "last_arrival"),
+)
+
+series = Table(
+    "series",
+    metadata,
+    _key(),
+    Column("study_key", Key, ForeignKey("study.key"), nullable=False),
+    Column("series", Text, nullable=False),  # Series Instance UID
+    Column("modality", Text),
+    Column("series_number", Number),
+    Column("series_description", Text),
+    Column("series_date", Text),
+    Column("series_time", Text),
+    Column("body_part", Text),
+    Column("laterality", Text),
+    Column("patient_position", Text),
+    Column("protocol_name", Text),
+    Column("sequence_name", Text),
+    Column("operators", Text),
+    Column("performing_physicians", Text),
+    Column("manufacturer", Text),
+    Column("manufacturer_model", Text),
+    Column("station_name", Text),
+    Column("device_serial_number", Text),
+    Column("software_versions", Text),
+    Column("institution_name", Text),
+    Column("department", Text),
+    Column("performed_step_start_date", Text),
+    Column("performed_step_start_time", Text),
+    Column("performed_step_id", Text),
+    Column("performed_step_description", Text),
+    Column("images_in_acquisition", Number),
+    Column("timezone", Text),
+    _word("sop_classes"),  # sorted
+    _count("instances"),
+    _count("frames"),
+    _count("bytes"),
+    Column("first_arrival", Text, nullable=False),
+    Column("last_arrival", Text, nullable=False),
+    _word("source"),  # AE title that sent its first instance
+    _word("peer"),  # configured name of that sender
+    Column("expires", Text),  # a rule keeps it until then; NULL: the default policy
+    _count("revision"),  # how often it was settled
+    _count("settled_instances"),  # how many instances it had then
+    Column("settled_at", Text),
+    UniqueConstraint("series", "study_key"),
+    Index("ix_series_study_key", "study_key"),
+    Index("ix_series_modality", "modality"),
+    Index("ix_series_last_arrival", "last_arrival"),
+    Index("ix_series_expires", "expires"),
+    Index("ix_series_performed_step_start_date", "performed_step_start_date"),
+)
+
+series_request = Table(
+    "series_request",
+    metadata,
+    Column("series_key", Key, ForeignKey("series.key"), primary_key=True),
+    Column("position", Number, primary_key=True),  # item of the Request Attributes Sequence, from 0
+    _word("scheduled_step_id"),
+    _word("scheduled_step_description"),
+    _word("procedure_id"),
+    _word("procedure_description"),
+    _word("accession_number"),
+    _word("study"),
+    Index("ix_series_request_scheduled_step_id", "scheduled_step_id"),
+    Index("ix_series_request_procedure_id", "procedure_id"),
+    sqlite_with_rowid=False,
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    _key(),
+    Column("series_key", Key, ForeignKey("series.key"), nullable=False),
+    Column("sop_instance", Text, nullable=False),
+    Column("sop_class", Text, nullable=False),
+    Column("instance_number", Number),
+    Column("acquisition_number", Number),
+    Column("content_date", Text),
+    Column("content_time", Text),
+    Column("acquisition_date", Text),
+    Column("acquisition_time", Text),
+    Column("image_type", Text),
+    Column("rows", Number),
+    Column("columns", Number),
+    Column("samples_per_pixel", Number),
+    Column("photometric", Text),
+    Column("bits_allocated", Number),
+    Column("bits_stored", Number),
+    Column("pixel_representation", Number),
+    Column("frames", Number, nullable=False),  # 1 where the object has no such notion
+    Column("frame_of_reference", Text),
+    Column("image_position", Text),
+    Column("image_orientation", Text),
+    Column("pixel_spacing", Text),
+    Column("slice_location", Float),
+    Column("slice_thickness", Float),
+    Column("spacing_between_slices", Float),
+    Column("temporal_position", Number),
+    Column("trigger_time", Float),
+    Column("echo_time", Float),
+    Column("content_label", Text),
+    Column("content_description", Text),
+    Column("completion_flag", Text),
+    Column("verification_flag", Text),
+    Column("syntax", Text, nullable=False),  # transfer syntax UID on disk
+    Column("digest", Text, nullable=False),  # "sha256:<hex>" over the data set
+    Column("path", Text, nullable=False),  # below the store's root
+    Column("offset", Number, nullable=False),  # where the data set starts in the file
+    Column("size", Number, nullable=False),  # of the data set
+    Column("received", Text, nullable=False),
+    _word("source"),  # AE title it came from
+    _word("peer"),  # configured name of the sender
+    _word("rule"),  # the rule that kept it; "": none matched
+    Column("state", Text, nullable=False),  # model.Held
+    # The UID leads: UIDs of one series lie together in it, so a batch touches few pages, and
+    # it is the way from a SOP Instance UID alone to its rows.
+    UniqueConstraint("sop_instance", "series_key"),
+    Index("ix_instance_series_key", "series_key"),
+)
+# Only what is damaged is in it, so it costs nothing and lists at once.
+Index(
+    "ix_instance_state",
+    instance.c.state,
+    sqlite_where=instance.c.state != "held",
+    postgresql_where=instance.c.state != "held",
+)
+
+conflict = Table(
+    "conflict",
+    metadata,
+    _key(),
+    Column("instance_key", Key, nullable=False),  # the first, which is untouched; it may be gone since
+    Column("study", Text, nullable=False),
+    Column("series", Text, nullable=False),
+    Column("sop_instance", Text, nullable=False),
+    Column("syntax", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("offset", Number, nullable=False),
+    Column("size", Number, nullable=False),
+    Column("received", Text, nullable=False),
+    _word("source"),
+    _word("peer"),
+    UniqueConstraint("sop_instance", "series", "study", "digest"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    _key(),
+    Column("study", Text, nullable=False),
+    Column("series", Text, nullable=False),
+    Column("sop_instance", Text, nullable=False),
+    Column("sop_class", Text, nullable=False),
+    Column("syntax", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("offset", Number, nullable=False),
+    Column("size", Number, nullable=False),
+    Column("received", Text, nullable=False),
+    _word("source"),
+    _word("peer"),
+    _word("rule"),
+    _word("reason"),
+    UniqueConstraint("sop_instance", "series", "study", "digest"),
+)
+
+arrival = Table(
+    "arrival",
+    metadata,
+    Column("slot", Text, primary_key=True),  # the journal that it was acknowledged from
+    Column("generation", Key, primary_key=True, autoincrement=False),
+    Column("position", Key, primary_key=True, autoincrement=False),
+    Column("received", Text, nullable=False),
+    Column("association", Text, nullable=False),
+    Column("calling", Text, nullable=False),
+    Column("called", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("peer", Text, nullable=False),
+    Column("study", Text, nullable=False),
+    Column("series", Text, nullable=False),
+    Column("sop_instance", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("size", Number, nullable=False),
+    Column("verdict", Text, nullable=False),  # model.Verdict
+    _word("rule"),
+    _word("reason"),
+    # The row that accounts for it: of instance (stored, duplicate), conflict or quarantine by the verdict.
+    Column("target", Key),
+    # Rows come in this order, so the table is one tree that grows at its end.
+    sqlite_with_rowid=False,
+)
+
+deletion = Table(
+    "deletion",
+    metadata,
+    _key(),
+    Column("at", Text, nullable=False),
+    Column("who", Text, nullable=False),  # a person, or the job that did it
+    Column("why", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # the table it was in: instance, conflict or quarantine
+    Column("target", Key, nullable=False),  # its key there
+    Column("study", Text, nullable=False),
+    Column("series", Text, nullable=False),
+    Column("sop_instance", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("size", Number, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("file_removed", sqlalchemy.Boolean, nullable=False, server_default=false()),
+    Index("ix_deletion_target", "kind", "target"),
+    Index("ix_deletion_sop_instance", "sop_instance"),
+    Index("ix_deletion_at", "at"),
+)
+Index(
+    "ix_deletion_file_removed",
+    deletion.c.key,
+    sqlite_where=deletion.c.file_removed.is_(False),
+    postgresql_where=deletion.c.file_removed.is_(False),
+)
+
+reference = Table(
+    "reference",
+    metadata,
+    Column("instance_key", Key, ForeignKey("instance.key"), primary_key=True),
+    Column("position", Number, primary_key=True),  # in the order of the data set, from 0
+    _word("sop_class"),
+    Column("sop_instance", Text, nullable=False),  # what is referred to; it need not be held
+    _word("series"),
+    _word("frames"),  # "1\\2"; "" means the whole instance
+    Index("ix_reference_sop_instance", "sop_instance"),
+    sqlite_with_rowid=False,
+)
+
+series_override = Table(
+    "series_override",
+    metadata,
+    Column("series_key", Key, ForeignKey("series.key"), primary_key=True, autoincrement=False),
+    Column("custom_id", Text, unique=True),  # another name for the series; NULL: none
+    Column("ordered", sqlalchemy.Boolean, nullable=False, server_default=false()),  # image_override orders it
+)
+
+image_override = Table(
+    "image_override",
+    metadata,
+    Column("instance_key", Key, ForeignKey("instance.key"), primary_key=True),
+    Column("frame", Number, primary_key=True),  # 1-based; 0: the whole instance
+    Column("series_key", Key, ForeignKey("series.key"), nullable=False),
+    Column("custom_id", Text, unique=True),  # another name for the image; NULL: none
+    Column("position", Number),  # its place in the series, from 0; NULL: after those that have one
+    Index("ix_image_override_series_key", "series_key"),
+    sqlite_with_rowid=False,
+)
+
+commitment = Table(
+    "commitment",
+    metadata,
+    _key(),
+    Column("requester", Text, nullable=False),  # AE title that asked
+    Column("transaction_uid", Text, nullable=False),
+    _word("called"),  # AE title it called us by
+    _word("address"),
+    _word("association"),
+    Column("requested", Text, nullable=False),
+    Column("state", Text, nullable=False),  # commitment.State
+    _count("attempts"),  # reports tried so far
+    Column("next_attempt", Text),  # when it is due; NULL: never again
+    _word("last_error"),
+    UniqueConstraint("requester", "transaction_uid"),
+    Index("ix_commitment_next_attempt", "next_attempt"),
+)
+
+commitment_item = Table(
+    "commitment_item",
+    metadata,
+    Column("commitment_key", Key, ForeignKey("commitment.key"), primary_key=True),
+    Column("position", Number, primary_key=True),  # in the order of the request, from 0
+    Column("sop_class", Text, nullable=False),
+    Column("sop_instance", Text, nullable=False),
+    Column("failure", Number),  # Failure Reason (0008,1197); 0: committed; NULL: not verified yet
+    sqlite_with_rowid=False,
+)
