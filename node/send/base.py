@@ -1,0 +1,72 @@
+"""What every kind of destination is: it takes items, and says of each whether it is there.
+
+A sender never waits and never tries again by itself: it says `Retry`, and its caller knows when.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Item:
+    """One data set at rest that is to be sent unchanged."""
+
+    sop_class: str  # SOP Class UID
+    sop_instance: str  # SOP Instance UID
+    syntax: str  # transfer syntax UID of the data set in the file
+    path: pathlib.Path  # the file
+    offset: int  # where the data set starts in it
+    size: int  # length of the data set in bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Done:
+    """The destination has it and said so."""
+
+    status: int  # what it said: success or a warning
+    why: str = ""  # the warning, in words
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Retry:
+    """It is not there; the same may work later."""
+
+    why: str  # one sentence for a person
+    status: int | None = None  # what the destination said; None: it said nothing
+    after: float | None = None  # seconds that the destination asked for
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failed:
+    """It is not there, and will not be until somebody changes something."""
+
+    why: str  # one sentence for a person
+    status: int | None = None  # what the destination said; None: it was not asked
+
+
+Outcome = Done | Retry | Failed
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one item, with the facts that the ledger keeps of an attempt."""
+
+    item: Item  # what was to be sent
+    outcome: Outcome  # whether it is there
+    syntax: str = ""  # transfer syntax UID it went in; "" when it did not go
+    size: int = 0  # bytes of the data set that were sent
+    seconds: float = 0.0  # from the first byte to the answer
+
+
+class Sender(Protocol):
+    """One destination."""
+
+    def describe(self) -> str:
+        """Where this sends to, in words."""
+
+    def send(self, items: Sequence[Item]) -> Iterator[Result]:
+        """Send each item once and yield its result; every item gets exactly one, in any order."""
