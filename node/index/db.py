@@ -29,7 +29,7 @@ _PRAGMAS = (
     "PRAGMA temp_store=MEMORY",
     "PRAGMA cache_size=-16384",  # KiB, of each connection; reads go through the mapping
     "PRAGMA mmap_size=1073741824",
-    "PRAGMA wal_autocheckpoint=4000",  # pages: fewer, larger checkpoints write a hot page once and not ten times
+    "PRAGMA wal_autocheckpoint=4000",  # pages: a hot page is written once and not ten times
     "PRAGMA journal_size_limit=67108864",
 )
 _UNAVAILABLE = frozenset({
@@ -102,7 +102,7 @@ class Database:
         with _translated(), self._writing.connect() as connection:
             limit = int(timeout * 1000)
             if self.path is not None:
-                connection.connection.execute(f"PRAGMA busy_timeout={limit}")  # type: ignore[attr-defined]
+                connection.connection.execute(f"PRAGMA busy_timeout={limit}")
             try:
                 with connection.begin():
                     if self.path is None:
@@ -110,7 +110,7 @@ class Database:
                     connection.execute(_PROBE.values(value=now))
             finally:
                 if self.path is not None:
-                    connection.connection.execute(f"PRAGMA busy_timeout={_BUSY}")  # type: ignore[attr-defined]
+                    connection.connection.execute(f"PRAGMA busy_timeout={_BUSY}")
         self.durable()
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class Database:
         self._engine.dispose()
 
 
-def open(url: str) -> Database:
+def open(url: str) -> Database:  # noqa: A001 - it is read as `db.open`
     """Connect to `sqlite:///PATH` or `postgresql+psycopg://...`; the tables must be there (see `migrate`)."""
     try:
         parsed = sqlalchemy.make_url(url)

@@ -7,6 +7,7 @@ The caller (node/adopt.py) works in one `database.write()` scope per batch:
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -319,7 +320,7 @@ def _set_aside(
     ones: Sequence[Decided],
     firsts: dict[int, int],
 ) -> dict[int, int]:
-    """Rows of conflict or quarantine: the same bytes under the same UIDs have one, however often they came."""
+    """Rows of conflict or quarantine: the same bytes under the same UIDs have one, however often they come."""
     columns = table.c
     statement = sqlalchemy.select(
         columns.sop_instance, columns.series, columns.study, columns.digest, columns.key
@@ -363,5 +364,14 @@ def _aside_row(table: sqlalchemy.Table, one: Decided, key: int, first: int | Non
 
 
 def _insert(connection: sqlalchemy.Connection, table: sqlalchemy.Table, rows: list[_Row]) -> None:
+    """Many rows with the same columns in the same order, past SQLAlchemy's parameters, which cost a third of all."""
     if rows:
-        connection.execute(sqlalchemy.insert(table), rows)
+        sql = _statement(table, tuple(rows[0]), connection.dialect)
+        connection.exec_driver_sql(sql, [tuple(row.values()) for row in rows])
+
+
+@functools.lru_cache(maxsize=32)
+def _statement(table: sqlalchemy.Table, names: tuple[str, ...], dialect: sqlalchemy.Dialect) -> str:
+    mark = "?" if dialect.paramstyle == "qmark" else "%s"
+    columns = ", ".join(map(dialect.identifier_preparer.quote, names))
+    return f"INSERT INTO {table.name} ({columns}) VALUES ({', '.join([mark] * len(names))})"

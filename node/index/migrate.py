@@ -36,7 +36,7 @@ def scripts() -> pathlib.Path:
 
 
 def revisions() -> tuple[str, ...]:
-    """Every revision, oldest first: the leading number of its file's name (a test holds that to alembic's view)."""
+    """Every revision, oldest first: the leading number of its file's name."""
     return tuple(sorted(path.name[:4] for path in (scripts() / "versions").glob("[0-9]*.py")))
 
 
@@ -60,12 +60,13 @@ def status(database: db.Database) -> Status:
     return Status(current, tables.REVISION, known[known.index(current) + 1 :])
 
 
-def upgrade(database: db.Database, say: Callable[[str], None] = lambda line: None) -> Status:
+def upgrade(database: db.Database, say: Callable[[str], None] | None = None) -> Status:
     """Bring the tables to this program's revision; an SQLite file is copied first, `say` gets what is done.
 
     Safe to run at every start: it is a single query when there is nothing to do. Each revision is one
     transaction, so an upgrade that was interrupted goes on where it stopped.
     """
+    say = say or (lambda _: None)
     found = status(database)
     if not found.pending:
         return found

@@ -1,7 +1,7 @@
 """The tables of the index; migrations read them, every other module of this package queries them.
 
-Text from data sets is Unicode as decoded, several values joined with a backslash. Dates are YYYYMMDD and times
-HHMMSS.FFFFFF as far as given, moments are UTC in the form of `words.moment`: all of them sort as text.
+Text from data sets is Unicode as decoded, several values joined with a backslash. Dates are YYYYMMDD and
+times HHMMSS.FFFFFF as far as given, moments are UTC in the form of `words.moment`: all sort as text.
 Keys are given out by `keys.take` and never used twice, so a row that is gone can still be named.
 """
 
@@ -255,8 +255,8 @@ instance = Table(
 Index(
     "ix_instance_state",
     instance.c.state,
-    sqlite_where=instance.c.state != "held",
-    postgresql_where=instance.c.state != "held",
+    sqlite_where=text("state != 'held'"),
+    postgresql_where=text("state != 'held'"),
 )
 
 conflict = Table(
@@ -348,8 +348,8 @@ deletion = Table(
 Index(
     "ix_deletion_file_removed",
     deletion.c.key,
-    sqlite_where=deletion.c.file_removed.is_(False),
-    postgresql_where=deletion.c.file_removed.is_(False),
+    sqlite_where=text("NOT file_removed"),
+    postgresql_where=text("NOT file_removed"),
 )
 
 reference = Table(

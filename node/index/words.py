@@ -22,7 +22,7 @@ def later(start: datetime.datetime, seconds: float) -> str:
     try:
         return moment(start + datetime.timedelta(seconds=seconds))
     except OverflowError:
-        return moment(datetime.datetime.max)
+        return moment(datetime.datetime.max.replace(tzinfo=UTC))
 
 
 def when(written: str) -> datetime.datetime:
