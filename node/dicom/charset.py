@@ -1,4 +1,4 @@
-"""Specific Character Set to Unicode and back, ISO 2022 code extensions included (PS3.3 C.12.1.1.2, PS3.5 6.1).
+"""Specific Character Set to Unicode and back, code extensions included (PS3.3 C.12.1.1.2, PS3.5 6.1).
 
 Decoding never fails: what a set does not hold comes out as U+FFFD. Encoding fails with `Unencodable`,
 so that nobody replaces a patient's name by question marks unasked.
@@ -73,7 +73,7 @@ _NAMES = {"GB18030": "gb18030", "GBK": "gbk", "UTF8": "utf_8", "UTF-8": "utf_8",
 
 
 def number(term: str) -> str:
-    """The registration number in a defined term, `6` for none, "" for a term that has no number or is unknown."""
+    """The registration number in a defined term, `6` for none, "" when it has none or is unknown."""
     term = term.strip().upper()
     if not term:
         return "6"

@@ -47,7 +47,7 @@ def part10(buffer: Buffer, *, bare: bool = False) -> Part10:
     """Read the head of a file; with `bare`, a data set without preamble and file meta is recognised too.
 
     Tolerated, as pydicom does: a wrong or missing group length, a missing transfer syntax (then it is
-    recognised by the first element), file meta in implicit VR, a missing preamble before `DICM` or group 0002.
+    recognised by the first element), file meta in implicit VR, no preamble before `DICM` or group 0002.
     """
     start = _start(buffer)
     if start is None:

@@ -7,6 +7,7 @@ that names offset and tag. `check` is the shorter walk that every received insta
 
 from __future__ import annotations
 
+import bisect
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -45,7 +46,7 @@ class Element(NamedTuple):
 class Table:
     """The elements of a data set in the order of their bytes; `rows` are plain tuples as in `walk.Row`."""
 
-    __slots__ = ("_children", "_sets", "_top", "buffer", "encoding", "end", "rows")
+    __slots__ = ("_children", "_repeated", "_sets", "_top", "_tops", "buffer", "encoding", "end", "rows")
 
     def __init__(self, buffer: Buffer, enc: Encoding, rows: list[walking.Row], end: int) -> None:
         self.buffer = buffer  # the bytes that offsets point into; the inflated ones of a deflated data set
@@ -53,6 +54,8 @@ class Table:
         self.rows = rows
         self.end = end  # where the walk ended: before `stop`, or behind the last element
         self._top: dict[int, int] | None = None
+        self._tops: tuple[list[int], list[int]] | None = None
+        self._repeated: list[int] = []
         self._children: dict[int, list[int]] | None = None
         self._sets: dict[int, tuple[str, ...]] = {}
 
@@ -69,8 +72,36 @@ class Table:
     def top(self) -> dict[int, int]:
         """Row by tag of the elements that lie in no sequence; of a tag that stands twice, the first."""
         if self._top is None:
-            self._top = {row[0]: at for at, row in reversed(list(enumerate(self.rows))) if row[5] < 0}
+            rows = self.rows
+            tops = [at for at, row in enumerate(rows) if row[5] < 0]
+            top = {rows[at][0]: at for at in tops}
+            if len(top) != len(tops):
+                top = {rows[at][0]: at for at in reversed(tops)}
+                first = set(top.values())
+                self._repeated = [at for at in tops if at not in first]
+                top = {rows[at][0]: at for at in tops if at in first}
+            self._top = top
         return self._top
+
+    @property
+    def repeated(self) -> list[int]:
+        """Rows at the top whose tag stood there before, which no data set should have."""
+        return self._repeated if self.top else []
+
+    def place(self, tag: int) -> int:
+        """Where an element belongs at the top: before the first with a higher tag, or at the end."""
+        if self._tops is None:
+            tags = list(self.top)
+            ordered = not self._repeated and tags == sorted(tags)
+            self._tops = (tags, list(self.top.values())) if ordered else ([], [])
+        tags, at = self._tops
+        if tags:
+            place = bisect.bisect_left(tags, tag)
+            return self.rows[at[place]][2] if place < len(tags) else self.end
+        for row in self.rows:
+            if row[5] < 0 and row[0] > tag:
+                return row[2]
+        return self.end
 
     def children(self, row: int) -> list[int]:
         """Rows directly within: a sequence's items, an item's elements, pixel data's fragments; -1: the top."""
@@ -102,16 +133,16 @@ class Table:
 
     def charsets(self, row: int) -> tuple[str, ...]:
         """The character sets that govern an element: its item's own, or those of the data set around it."""
-        parent = self.rows[row][5] if row >= 0 else -1
-        return self._charsets_of(parent)
+        return self.charsets_in(self.rows[row][5])
 
-    def _charsets_of(self, item: int) -> tuple[str, ...]:
+    def charsets_in(self, item: int) -> tuple[str, ...]:
+        """The character sets that govern an item, or the top (-1)."""
         chain: list[int] = []
         while item not in self._sets:
             at = self.find(_CHARSET, item)
             if at is not None:
-                text = self.raw(at).decode("latin-1")
-                self._sets[item] = tuple(part.strip(" \0") for part in text.split("\\"))
+                text = self.raw(at).decode("latin-1").strip(" \0")
+                self._sets[item] = tuple(part.strip() for part in text.split("\\")) if text else ()
                 break
             if item < 0:
                 self._sets[item] = ()
@@ -122,6 +153,14 @@ class Table:
         for link in chain:
             self._sets[link] = found
         return found
+
+    def within_unknown(self, row: int) -> bool:
+        """Whether a sequence that is written as UN lies around a row, or is the row: implicit VR within."""
+        while row >= 0:
+            if self.rows[row][1] == "UN":
+                return True
+            row = self.rows[row][5]
+        return False
 
     def value(self, row: int) -> values.Value:
         """The decoded value; of a sequence the rows of its items, of encapsulated pixel data its fragments'."""

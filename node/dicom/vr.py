@@ -43,6 +43,23 @@ def dictionary() -> Mapping[int, str]:
     return {tag: _first(entry[0]) for tag, entry in DicomDictionary.items()}
 
 
+def signed_or_not(tag: int) -> bool:
+    """Whether an element is US or SS, as Pixel Representation says."""
+    from pydicom._dicom_dict import DicomDictionary
+
+    entry = DicomDictionary.get(tag)
+    return entry is not None and "US or SS" in entry[0] and "OW" not in entry[0]
+
+
+def private(creator: str, tag: int) -> str:
+    """The VR of a private element by its creator, `UN` when it is not in the dictionary of vendors."""
+    from pydicom._private_dict import private_dictionaries
+
+    known = private_dictionaries.get(creator, {})
+    entry = known.get(f"{tag >> 16:04X}xx{tag & 0xFF:02X}")
+    return _first(entry[0]) if entry else "UN"
+
+
 @functools.cache
 def _repeaters() -> tuple[tuple[int, int, str], ...]:
     """(mask, value, VR) of the repeating groups: curves, overlays and their like."""

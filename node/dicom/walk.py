@@ -262,8 +262,7 @@ def refuse_other_things(buffer: Buffer, start: int, end: int, enc: Encoding) -> 
         letters = bytes(buffer[start + 4 : start + 6])
         if vrs.SHORT[enc.order][code] is None and vrs.LONG[enc.order][code] is None and not letters.isalpha():
             lie("the data set is not in explicit VR, as its transfer syntax says", start, tag)
-    else:
-        if (vrs.SHORT[enc.order][code] or vrs.LONG[enc.order][code]) and group < 0x20:
-            length = readers(enc.order)[2](buffer, start + 4)[0]
-            if length > end - start:
-                lie("the data set is not in implicit VR, as its transfer syntax says", start, tag)
+    elif (vrs.SHORT[enc.order][code] or vrs.LONG[enc.order][code]) and group < 0x20:
+        length = readers(enc.order)[2](buffer, start + 4)[0]
+        if length > end - start:
+            lie("the data set is not in implicit VR, as its transfer syntax says", start, tag)
