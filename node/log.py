@@ -500,7 +500,7 @@ def query(
     status: int | None = None,
     seconds: float | None = None,
 ) -> None:
-    """Somebody searched at a level (`scope`); `attributes` are keywords only, `keys` their values (patient data)."""
+    """Somebody searched; `scope` is the level, `keys` are the values asked for (patient data)."""
     _emit(INFO, "query", "query", _with_status(locals()))
 
 
