@@ -1,0 +1,77 @@
+"""From the paths that a person gives to the DICOM files behind them."""
+
+from __future__ import annotations
+
+import dataclasses
+import mmap
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+
+from node import errors
+from node.dicom import header, part10, uids
+from node.send import base
+
+_NOT_DICOM = frozenset({"DICOMDIR"})  # an index of files, not an instance
+_EMPTY_FILE = "the file is empty"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that is not an instance, and why."""
+
+    path: pathlib.Path  # the file
+    why: str  # one sentence
+    named: bool  # the person named this file itself, so that skipping it is a failure
+
+
+def files(paths: Iterable[pathlib.Path]) -> Iterator[tuple[pathlib.Path, bool]]:
+    """Yield each file below the paths in order of name, and whether it was named itself."""
+    for path in paths:
+        if path.is_dir():
+            for folder, folders, names in os.walk(path):
+                folders.sort()
+                for name in sorted(names):
+                    if name not in _NOT_DICOM and not name.startswith("."):
+                        yield pathlib.Path(folder, name), False
+        elif path.exists():
+            yield path, True
+        else:
+            raise errors.UsageError(f"{str(path)!r} does not exist: give a DICOM file or a folder of them")
+
+
+def items(paths: Iterable[pathlib.Path]) -> Iterator[base.Item | Skipped]:
+    """Read the head of each file; what is not DICOM is yielded as skipped."""
+    for path, named in files(paths):
+        try:
+            yield item(path)
+        except errors.BadData as error:
+            yield Skipped(path, str(error), named)
+        except OSError as error:
+            yield Skipped(path, error.strerror or str(error), named)
+
+
+def item(path: pathlib.Path) -> base.Item:
+    """Return what is needed to send the file's data set as it stands there; raises BadData."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            raise errors.BadData(_EMPTY_FILE)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer, memoryview(buffer) as view:
+            head = part10.part10(buffer, bare=True)
+            with view[head.offset :] as data_set:
+                sop_class, sop_instance = _identity(data_set, head)
+    for keyword, value in (("SOPClassUID", sop_class), ("SOPInstanceUID", sop_instance)):
+        if not uids.valid(value):
+            raise errors.BadData(f"{keyword} is {value!r}, which is not a UID")
+    return base.Item(sop_class, sop_instance, head.syntax, path, head.offset, size - head.offset)
+
+
+def _identity(data_set: memoryview, head: part10.Part10) -> tuple[str, str]:
+    """The UIDs of the data set; file meta is believed only where the data set does not say them."""
+    found = header.texts(data_set, head.syntax, ("SOPClassUID", "SOPInstanceUID"))
+    sop_class, sop_instance = found["SOPClassUID"], found["SOPInstanceUID"]
+    return (
+        sop_class[0] if sop_class else head.sop_class,
+        sop_instance[0] if sop_instance else head.sop_instance,
+    )

@@ -1,0 +1,51 @@
+"""Who a command talks to: a configured peer by its name, or `AET@HOST:PORT` for any other."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from node import errors, model
+
+_ADDRESS = re.compile(r"(?P<aet>[^@]+)@(?P<host>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>\d+))?")
+_DEFAULT_PORT = 104
+_MAX_AET = 16
+
+
+def peer(text: str, settings: model.Settings) -> model.Peer:
+    """Return whom the text names; raises UsageError with the way out."""
+    for known in settings.peers:
+        if text == known.name:
+            if known.host is None:
+                raise errors.UsageError(
+                    f"peer {text!r} has no host in the configuration: it only calls us; "
+                    f"give its address as {known.aet}@HOST:PORT"
+                )
+            return known
+    if "@" not in text:
+        raise errors.UsageError(_unknown(text, settings))
+    return _address(text)
+
+
+def _address(text: str) -> model.Peer:
+    found = _ADDRESS.fullmatch(text)
+    if found is None:
+        raise errors.UsageError(f"{text!r} is not an address: write AET@HOST:PORT, such as PACS@10.0.0.5:104")
+    aet, host = found["aet"].strip(), found["host"].strip("[]")
+    if not 1 <= len(aet) <= _MAX_AET or not aet.isascii() or not aet.isprintable() or "\\" in aet:
+        raise errors.UsageError(
+            f"{aet!r} is not an AE title: it has 1 to {_MAX_AET} printable ASCII characters and no backslash"
+        )
+    port = int(found["port"] or _DEFAULT_PORT)
+    if not 1 <= port <= 65535:
+        raise errors.UsageError(f"{port} in {text!r} is not a port: it is 1 to 65535")
+    return model.Peer(name=text, aet=aet, host=host, port=port)
+
+
+def _unknown(text: str, settings: model.Settings) -> str:
+    names = [known.name for known in settings.peers]
+    near = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
+    if near:
+        return f"no peer is called {text!r}; did you mean {near[0]!r}?"
+    known_ones = f"the configured peers are {', '.join(names)}" if names else "no peer is configured"
+    return f"no peer is called {text!r}: {known_ones}; or write AET@HOST:PORT"
