@@ -1,7 +1,7 @@
 """Prometheus metrics over all processes of the node: each process writes files, `render` adds them up.
 
-The supervisor calls `prepare` once, each process `start`s in the same directory (before or after a fork),
-and the supervisor `fold`s what a dead process leaves. Label values that come from outside are bounded:
+The supervisor `begin`s in a directory before it forks (a process that is not forked `start`s in it), and tells
+when a child died. Parts of the node under supervisors of their own have directories side by side. Label values that come from outside are bounded:
 a peer that is not configured is "unknown". In the hot path nothing touches the files: an association has a
 `Tally` that hands its sums over now and then.
 """
@@ -9,13 +9,13 @@ a peer that is not configured is "unknown". In the hot path nothing touches the 
 from __future__ import annotations
 
 import bisect
+import contextlib
 import fcntl
 import os
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,6 +56,18 @@ def prepare(directory: pathlib.Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for path in directory.glob("*.db"):
         path.unlink(missing_ok=True)
+
+
+def begin(
+    directory: pathlib.Path,
+    *,
+    peers: Collection[str] = (),
+    destinations: Collection[str] = (),
+    version: str = "",
+) -> Metrics:
+    """Return the metrics of a supervisor and of all that it forks from now on."""
+    prepare(directory)
+    return start(directory, peers=peers, destinations=destinations, version=version)
 
 
 def start(
@@ -327,9 +339,12 @@ class Metrics:
         """Say whether a process of the node runs."""
         self._up.labels(name).set(1 if up else 0)
 
-    def process_restarted(self, name: str) -> None:
-        """Count a process that died and was started again."""
-        self._restarts.labels(name).inc()
+    def child_died(self, role: str, pid: int) -> None:
+        """Count a process that will be started again, and keep what it had counted."""
+        self._restarts.labels(role).inc()
+        self.process(role, up=False)
+        if self._directory is not None:
+            fold(self._directory, pid)
 
     def process_usage(self, name: str) -> None:
         """Say what memory and CPU time this very process takes."""
@@ -354,14 +369,18 @@ class Metrics:
     def render(self) -> bytes:
         """Return the text that Prometheus scrapes, over all processes."""
         import prometheus_client
-        from prometheus_client import multiprocess
 
         self.flush()
         if self._directory is None:
             return prometheus_client.generate_latest(self._registry)
-        with _locked(self._directory, fcntl.LOCK_SH):
+        with contextlib.ExitStack() as locks:
+            files: list[str] = []
+            for directory in sorted(self._directory.parent.iterdir()):
+                if directory.is_dir():
+                    locks.enter_context(_locked(directory, fcntl.LOCK_SH))
+                    files += map(str, directory.glob("*.db"))
             registry = prometheus_client.CollectorRegistry()
-            multiprocess.MultiProcessCollector(registry, str(self._directory))  # type: ignore[no-untyped-call]
+            registry.register(_Files(files))
             return prometheus_client.generate_latest(registry)
 
     def families(self) -> dict[str, str]:
@@ -409,6 +428,19 @@ class Metrics:
         return prometheus_client.Histogram(
             f"dicom_node_{name}", text, labels, registry=self._registry, buckets=buckets
         )
+
+
+class _Files:
+    """The values in files of processes, added up."""
+
+    def __init__(self, files: list[str]) -> None:
+        self._files = files
+
+    def collect(self) -> Iterable[prometheus_client.Metric]:
+        from prometheus_client import multiprocess
+
+        merged: Iterable[prometheus_client.Metric] = multiprocess.MultiProcessCollector.merge(self._files)  # type: ignore[no-untyped-call]
+        return merged
 
 
 class _Sums:
@@ -495,7 +527,7 @@ def _choose_values(directory: pathlib.Path | None) -> None:
         values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
 
 
-@contextmanager
+@contextlib.contextmanager
 def _locked(directory: pathlib.Path, how: int) -> Iterator[None]:
     """A scrape sees a dead process's counts once: never twice, never not at all."""
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
