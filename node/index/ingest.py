@@ -47,11 +47,20 @@ class Decided:
     verdict: model.Verdict
     replayed: bool = False  # its arrival row is there already: write the file again, the rows stand
     held: str | None = None  # digest of the instance that is held, for DUPLICATE and CONFLICT
-    repair: bool = (
-        False  # a DUPLICATE of an instance whose file is damaged: write it, set `path`, and it is whole
-    )
+    gone: bool = False  # replayed, and removed on purpose since: no file is due
+    repair: bool = False  # a DUPLICATE of an instance whose file is damaged: with a `path` it is whole again
     path: str = ""  # filled in by the caller: place below the store's root, "" when no file was written
     offset: int = 0  # filled in by the caller: where the data set starts in that file
+
+    @property
+    def file_due(self) -> bool:
+        """Whether the bytes must be put into a file."""
+        if self.gone:
+            return False
+        return self.repair or self.verdict in _WITH_FILE
+
+
+_WITH_FILE = frozenset({model.Verdict.STORED, model.Verdict.CONFLICT, model.Verdict.QUARANTINED})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,17 +104,22 @@ _REPAIR = (
 )
 
 
+_ASIDE = {model.Verdict.CONFLICT: tables.conflict, model.Verdict.QUARANTINED: tables.quarantine}
+
+
 def decide(connection: sqlalchemy.Connection, items: Sequence[Item]) -> list[Decided]:
     """One verdict per item, in order, from what is held and from what stands earlier in the batch.
 
-    A file is due for STORED (in the store), CONFLICT (beside the first, digest in its name), QUARANTINED
-    (in quarantine) and for a DUPLICATE with `repair`; none otherwise. The same verdict comes back for an
-    item that was recorded before (`replayed`), so that a file that a power loss took is written again.
+    Where `file_due`, the bytes belong in a file: in the store for STORED, and for a DUPLICATE with `repair`;
+    beside the first, digest in its name, for CONFLICT; in quarantine for QUARANTINED. The same verdict comes
+    back for an item that was recorded before (`replayed`), so that a file that a power loss took is
+    written again.
     """
     keys.lock(connection)
     known = _known(connection, items)
     held = {identity: (digest, state) for identity, (digest, state, _) in _held(connection, items).items()}
-    return [_verdict(item, known, held) for item in items]
+    decided = [_verdict(item, known, held) for item in items]
+    return [_check_aside(connection, one) if one.replayed else one for one in decided]
 
 
 def _verdict(
@@ -118,7 +132,10 @@ def _verdict(
     first, state = held.get(identity, (None, ""))
     before = known.get((item.slot, item.generation, item.position))
     if before is not None:
-        return Decided(item, model.Verdict(before), replayed=True, held=first)
+        verdict = model.Verdict(before)
+        gone = verdict is model.Verdict.STORED and first != digest
+        repair = verdict is model.Verdict.DUPLICATE and first == digest and state != model.Held.HELD
+        return Decided(item, verdict, replayed=True, held=first, gone=gone, repair=repair)
     if item.action is model.Action.DISCARD:
         return Decided(item, model.Verdict.DISCARDED)
     if item.action is model.Action.QUARANTINE:
@@ -129,6 +146,22 @@ def _verdict(
     if first == digest:
         return Decided(item, model.Verdict.DUPLICATE, held=first, repair=state != model.Held.HELD)
     return Decided(item, model.Verdict.CONFLICT, held=first)
+
+
+def _check_aside(connection: sqlalchemy.Connection, one: Decided) -> Decided:
+    """A replayed conflict or quarantined instance may have been released or removed since."""
+    table = _ASIDE.get(one.verdict)
+    if table is None:
+        return one
+    arrival = one.item.arrival
+    statement = sqlalchemy.select(table.c.key).where(
+        table.c.sop_instance == arrival.identity.sop_instance,
+        table.c.series == arrival.identity.series,
+        table.c.study == arrival.identity.study,
+        table.c.digest == arrival.digest,
+    )
+    gone = connection.execute(statement).first() is None
+    return dataclasses.replace(one, gone=gone)
 
 
 def _known(connection: sqlalchemy.Connection, items: Sequence[Item]) -> dict[tuple[str, int, int], str]:
@@ -168,11 +201,11 @@ def record(connection: sqlalchemy.Connection, decided: Sequence[Decided]) -> Rec
         held = _held(connection, [one.item for one in others])
         firsts = {identity: key for identity, (_, _, key) in held.items()}
         targets |= {id(one): firsts[_identity(one.item.arrival.identity)] for one in others}
-        _repair(connection, others, targets)
     if conflicts := by_verdict.get(model.Verdict.CONFLICT):
         targets |= _set_aside(connection, tables.conflict, conflicts, targets)
     if quarantined := by_verdict.get(model.Verdict.QUARANTINED):
         targets |= _set_aside(connection, tables.quarantine, quarantined, targets)
+    _repair(connection, [one for one in decided if one.repair and one.path])
     _insert(connection, tables.arrival, [_arrival_row(one, targets.get(id(one))) for one in fresh])
     return Recorded({verdict: len(of) for verdict, of in by_verdict.items()}, new_series, mixed)
 
@@ -299,19 +332,20 @@ def _reference_rows(key: int, references: Iterable[header.Reference]) -> list[_R
     ]
 
 
-def _repair(connection: sqlalchemy.Connection, ones: Sequence[Decided], targets: dict[int, int]) -> None:
+def _repair(connection: sqlalchemy.Connection, ones: Sequence[Decided]) -> None:
+    if not ones:
+        return
+    held = _held(connection, [one.item for one in ones])
     rows = [
         {
-            "which": targets[id(one)],
+            "which": held[_identity(one.item.arrival.identity)][2],
             "new_path": one.path,
             "new_offset": one.offset,
             "new_syntax": one.item.arrival.syntax,
         }
         for one in ones
-        if one.repair and one.path
     ]
-    if rows:
-        connection.execute(_REPAIR, rows)
+    connection.execute(_REPAIR, rows)
 
 
 def _set_aside(

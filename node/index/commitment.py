@@ -1,0 +1,187 @@
+"""Storage commitment transactions: what was asked, what was found, and when the report is tried next."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy
+import sqlalchemy.exc
+
+from node.index import keys, tables, words
+
+_commitment = tables.commitment.c
+_item = tables.commitment_item.c
+
+
+class State(enum.StrEnum):
+    """How far a transaction is."""
+
+    ASKED = "asked"  # the request is accepted; digests are still to be verified
+    VERIFIED = "verified"  # every item has its answer; the report is still to be sent
+    REPORTED = "reported"  # the requester has the report
+    GIVEN_UP = "given-up"  # it could not be told; the last error says why
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Asked:
+    """One instance that a requester wants to be sure of."""
+
+    sop_class: str  # Referenced SOP Class UID
+    sop_instance: str  # Referenced SOP Instance UID
+    failure: int | None = None  # Failure Reason; 0: committed; None: not verified yet
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Transaction:
+    """One storage commitment transaction."""
+
+    key: int  # its row
+    requester: str  # AE title that asked
+    transaction_uid: str  # Transaction UID
+    called: str  # AE title it called us by
+    address: str  # where it asked from
+    association: str  # the association it asked on
+    requested: datetime.datetime  # when
+    state: State  # how far it is
+    attempts: int  # reports tried so far
+    next_attempt: datetime.datetime | None  # when it is due; None: never again
+    last_error: str  # why the last report failed
+    items: tuple[Asked, ...]  # in the order of the request
+
+
+def accept(
+    connection: sqlalchemy.Connection,
+    *,
+    requester: str,
+    transaction_uid: str,
+    called: str,
+    address: str,
+    association: str,
+    items: Sequence[Asked],
+    now: datetime.datetime,
+) -> int | None:
+    """Write a request down, due at once; its key, or nothing when the requester used the Transaction UID before.
+
+    Call `database.durable()` before the request is answered with success.
+    """
+    used = sqlalchemy.select(_commitment.key).where(
+        _commitment.requester == requester, _commitment.transaction_uid == transaction_uid
+    )
+    if connection.execute(used).first() is not None:
+        return None
+    key = keys.take(connection, "commitment")
+    at = words.moment(now)
+    connection.execute(
+        sqlalchemy.insert(tables.commitment).values(
+            key=key,
+            requester=words.clean(requester),
+            transaction_uid=words.clean(transaction_uid),
+            called=words.clean(called),
+            address=address,
+            association=association,
+            requested=at,
+            state=State.ASKED.value,
+            next_attempt=at,
+        )
+    )
+    rows = [
+        {
+            "commitment_key": key,
+            "position": position,
+            "sop_class": words.clean(item.sop_class),
+            "sop_instance": words.clean(item.sop_instance),
+            "failure": item.failure,
+        }
+        for position, item in enumerate(items)
+    ]
+    if rows:
+        connection.execute(sqlalchemy.insert(tables.commitment_item), rows)
+    return key
+
+
+def get(connection: sqlalchemy.Connection, key: int) -> Transaction | None:
+    """One transaction with its items."""
+    row = connection.execute(sqlalchemy.select(tables.commitment).where(_commitment.key == key)).first()
+    return None if row is None else _transaction(connection, row)
+
+
+def due(connection: sqlalchemy.Connection, now: datetime.datetime, limit: int = 100) -> list[Transaction]:
+    """Transactions to work on, those that wait longest first."""
+    statement = (
+        sqlalchemy.select(tables.commitment)
+        .where(_commitment.next_attempt <= words.moment(now))
+        .order_by(_commitment.next_attempt)
+        .limit(limit)
+    )
+    return [_transaction(connection, row) for row in connection.execute(statement).all()]
+
+
+def next_due(connection: sqlalchemy.Connection) -> datetime.datetime | None:
+    """When the next transaction is due; nothing when none is open."""
+    at = connection.execute(sqlalchemy.select(sqlalchemy.func.min(_commitment.next_attempt))).scalar()
+    return None if at is None else words.when(at)
+
+
+def verified(connection: sqlalchemy.Connection, key: int, failures: Mapping[int, int]) -> None:
+    """Write down each item's Failure Reason by its position, 0 for committed; the report may go."""
+    if failures:
+        connection.execute(
+            sqlalchemy.update(tables.commitment_item)
+            .where(
+                _item.commitment_key == key,
+                _item.position == sqlalchemy.bindparam("at"),
+            )
+            .values(failure=sqlalchemy.bindparam("reason")),
+            [{"at": position, "reason": reason} for position, reason in failures.items()],
+        )
+    _set(connection, key, state=State.VERIFIED.value)
+
+
+def reported(connection: sqlalchemy.Connection, key: int) -> None:
+    """The requester has the report."""
+    _set(connection, key, state=State.REPORTED.value, next_attempt=None, last_error="")
+
+
+def postpone(connection: sqlalchemy.Connection, key: int, until: datetime.datetime, error: str) -> None:
+    """The report failed; it is tried again at `until`."""
+    _set(
+        connection,
+        key,
+        attempts=_commitment.attempts + 1,
+        next_attempt=words.moment(until),
+        last_error=words.clean(error),
+    )
+
+
+def give_up(connection: sqlalchemy.Connection, key: int, error: str) -> None:
+    """The report failed for the last time."""
+    _set(
+        connection,
+        key,
+        state=State.GIVEN_UP.value,
+        attempts=_commitment.attempts + 1,
+        next_attempt=None,
+        last_error=words.clean(error),
+    )
+
+
+def _set(connection: sqlalchemy.Connection, key: int, **values: object) -> None:
+    connection.execute(sqlalchemy.update(tables.commitment).where(_commitment.key == key).values(values))
+
+
+def _transaction(connection: sqlalchemy.Connection, row: sqlalchemy.Row[*tuple[object, ...]]) -> Transaction:
+    values = row._asdict()
+    items = connection.execute(
+        sqlalchemy.select(_item.sop_class, _item.sop_instance, _item.failure)
+        .where(_item.commitment_key == values["key"])
+        .order_by(_item.position)
+    )
+    values["items"] = tuple(Asked(*item) for item in items)
+    values["state"] = State(values["state"])
+    values["requested"] = words.when(values["requested"])
+    due_at = values["next_attempt"]
+    values["next_attempt"] = None if due_at is None else words.when(due_at)
+    return Transaction(**values)

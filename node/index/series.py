@@ -1,0 +1,102 @@
+"""What completeness wants to know of a series, and what it found: counts, times, revisions."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+
+import sqlalchemy
+from sqlalchemy import bindparam
+
+from node.index import tables, words
+
+_series = tables.series.c
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Facts:
+    """How a series stands; a value of the moment it was read."""
+
+    key: int  # its row
+    study: str  # Study Instance UID
+    series: str  # Series Instance UID
+    modality: str | None  # as its first instance says
+    source: str  # AE title that sent its first instance
+    peer: str  # configured name of that sender
+    instances: int  # how many are held
+    expected: int | None  # Images in Acquisition, where the modality says it
+    first_arrival: datetime.datetime  # when the first instance came
+    last_arrival: datetime.datetime  # when the last one came
+    revision: int  # how often it was settled
+    settled_instances: int  # how many it had then; fewer than `instances`: some came late
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing changed since it was settled."""
+        return self.revision > 0 and self.settled_instances == self.instances
+
+
+_FACTS = sqlalchemy.select(
+    _series.key,
+    tables.study.c.study.label("study"),
+    _series.series.label("series"),
+    _series.modality,
+    _series.source,
+    _series.peer,
+    _series.instances,
+    _series.images_in_acquisition,
+    _series.first_arrival,
+    _series.last_arrival,
+    _series.revision,
+    _series.settled_instances,
+).join(tables.study, tables.study.c.key == _series.study_key)
+_ONE = _FACTS.where(_series.series == bindparam("series_uid"), tables.study.c.study == bindparam("study_uid"))
+_QUIET = (
+    _FACTS.where(
+        _series.last_arrival >= bindparam("since"),
+        _series.last_arrival < bindparam("before"),
+        sqlalchemy.or_(_series.revision == 0, _series.settled_instances != _series.instances),
+    )
+    .order_by(_series.last_arrival)
+    .limit(bindparam("limit"))
+)
+
+
+def facts(connection: sqlalchemy.Connection, study: str, series: str) -> Facts | None:
+    """How one series stands; nothing when it is not held."""
+    row = connection.execute(_ONE, {"series_uid": series, "study_uid": study}).one_or_none()
+    return None if row is None else _facts(row)
+
+
+def quiet(
+    connection: sqlalchemy.Connection,
+    before: datetime.datetime,
+    since: datetime.datetime = datetime.datetime.min,  # noqa: DTZ901 - the beginning of time has no zone
+    limit: int = 1000,
+) -> list[Facts]:
+    """Unsettled series to which nothing came since `before`, those that wait longest first."""
+    span = {"before": words.moment(before), "since": words.moment(since), "limit": limit}
+    return [_facts(row) for row in connection.execute(_QUIET, span)]
+
+
+def settle(connection: sqlalchemy.Connection, seen: Facts, now: datetime.datetime) -> int | None:
+    """Make the next revision of a series as it was `seen`; its number, or nothing when more came meanwhile."""
+    changed = connection.execute(
+        sqlalchemy.update(tables.series)
+        .where(
+            _series.key == seen.key,
+            _series.instances == seen.instances,
+            _series.revision == seen.revision,
+            _series.last_arrival == words.moment(seen.last_arrival),
+        )
+        .values(revision=seen.revision + 1, settled_instances=seen.instances, settled_at=words.moment(now))
+    )
+    return seen.revision + 1 if changed.rowcount else None
+
+
+def _facts(row: sqlalchemy.Row[*tuple[object, ...]]) -> Facts:
+    values = row._asdict()
+    values["expected"] = values.pop("images_in_acquisition")
+    values["first_arrival"] = words.when(values["first_arrival"])
+    values["last_arrival"] = words.when(values["last_arrival"])
+    return Facts(**values)
