@@ -1,9 +1,9 @@
 """Prometheus metrics over all processes of the node: each process writes files, `render` adds them up.
 
-The supervisor `begin`s in a directory before it forks (a process that is not forked `start`s in it), and tells
-when a child died. Parts of the node under supervisors of their own have directories side by side. Label values that come from outside are bounded:
-a peer that is not configured is "unknown". In the hot path nothing touches the files: an association has a
-`Tally` that hands its sums over now and then.
+The supervisor `begin`s in a directory before it forks (a process that is not forked `start`s in it), and
+tells when a child died. Parts of the node under supervisors of their own have directories side by side.
+Label values that come from outside are bounded: a peer that is not configured is "unknown". In the hot
+path nothing touches the files: an association has a `Tally` that hands its sums over now and then.
 """
 
 from __future__ import annotations

@@ -1,0 +1,142 @@
+"""The small language of a rule's condition: what `"CT"`, `"*head*"`, `"!MR"`, `">=5"`, `"1..9"` ask of a value.
+
+`TEXT`      equal; case does not count, nor do spaces at either end (AE titles: case counts)
+`T*X?`      `*` any characters, `?` one; `*` alone: there is a value
+`""`        there is no value
+`>=N` `<N`  a number or a date (20260131, or 2026-01-31) on this side; also `>`, `<=`
+`A..B`      from A to B, both included; either end may be left out
+`!...`      not: any of the above turned round
+`=...`      the text as it stands, whatever signs it begins with
+
+A list of these holds when one of its plain entries holds, and none of its `!` entries is broken.
+An element with several values fulfils an entry when one of its values does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import decimal
+import enum
+import re
+import unicodedata
+from collections.abc import Sequence
+
+_COMPARE = re.compile(r"\s*(>=|<=|>|<)\s*(.*?)\s*", re.DOTALL)
+_RANGE = re.compile(r"\s*(\S*?)\s*\.\.\s*(\S*?)\s*")
+_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
+_NUMBER = re.compile(r"[+-]?(?:\d{1,64}(?:\.\d{0,64})?|\.\d{1,64})(?:[eE][+-]?\d{1,3})?")
+
+
+class Kind(enum.StrEnum):
+    """How an entry looks at a value."""
+
+    EQUAL = "equal"  # the whole text
+    PATTERN = "pattern"  # with * and ?
+    RANGE = "range"  # a number or date between two bounds
+    ABSENT = "absent"  # there is none
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Test:
+    """One entry of a condition, understood."""
+
+    kind: Kind  # how it looks at a value
+    negated: bool = False  # it began with !
+    text: str = ""  # to be equal to, or the pattern
+    low: decimal.Decimal | None = None  # lower bound of a range
+    high: decimal.Decimal | None = None  # upper bound
+    low_open: bool = False  # the lower bound itself is outside
+    high_open: bool = False  # the upper bound itself is outside
+
+
+def parse(entry: str) -> Test:
+    """Return what the entry asks; raise ValueError with what is wrong with it."""
+    negated = entry.startswith("!")
+    body = entry[1:] if negated else entry
+    if body.startswith("="):
+        return Test(Kind.EQUAL, negated, body[1:].strip())
+    compare = _COMPARE.fullmatch(body)
+    if compare is not None:
+        sign, bound = compare[1], _bound(compare[2], entry)
+        if sign[0] == ">":
+            return Test(Kind.RANGE, negated, low=bound, low_open=sign == ">")
+        return Test(Kind.RANGE, negated, high=bound, high_open=sign == "<")
+    span = _RANGE.fullmatch(body)
+    if span is not None and (number(span[1]) is not None or number(span[2]) is not None):
+        low = _bound(span[1], entry) if span[1] else None
+        high = _bound(span[2], entry) if span[2] else None
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"the range {entry!r} ends before it begins")
+        return Test(Kind.RANGE, negated, low=low, high=high)
+    text = body.strip()
+    if not text:
+        return Test(Kind.ABSENT, negated)
+    return Test(Kind.PATTERN if "*" in text or "?" in text else Kind.EQUAL, negated, text)
+
+
+def holds(entries: Sequence[str], values: Sequence[str], *, exact_case: bool = False) -> bool:
+    """Return whether the values fulfil the list of entries."""
+    tests = [parse(entry) for entry in entries]
+    present = [value for value in values if value.strip()]
+    plain = [test for test in tests if not test.negated]
+    broken = any(test.negated and _meets(test, present, exact_case) for test in tests)
+    return not broken and (not plain or any(_meets(test, present, exact_case) for test in plain))
+
+
+def number(text: str) -> decimal.Decimal | None:
+    """Return a number, or a date as the number YYYYMMDD; None for anything else."""
+    text = _DATE.sub(r"\1\2\3", text.strip())
+    # Decimal alone takes "NaN", "Infinity" and digits without end, from headers that anybody may send.
+    return decimal.Decimal(text) if _NUMBER.fullmatch(text) else None
+
+
+def like(text: str, pattern: str) -> bool:
+    """Match `*` and `?` in time proportional to both lengths at worst: patterns meet hostile values."""
+    at = mark = 0
+    star, i = -1, 0
+    while i < len(text):
+        if at < len(pattern) and pattern[at] == "*":
+            star, mark = at, i
+            at += 1
+        elif at < len(pattern) and pattern[at] in ("?", text[i]):
+            at += 1
+            i += 1
+        elif star >= 0:
+            at, mark = star + 1, mark + 1
+            i = mark
+        else:
+            return False
+    return all(sign == "*" for sign in pattern[at:])
+
+
+def _meets(test: Test, values: Sequence[str], exact_case: bool) -> bool:
+    if test.kind is Kind.ABSENT:
+        return not values
+    if test.kind is Kind.RANGE:
+        return any(_within(test, value) for value in values)
+    wanted = fold(test.text, exact_case)
+    if test.kind is Kind.PATTERN:
+        return any(like(fold(value, exact_case), wanted) for value in values)
+    return any(fold(value, exact_case) == wanted for value in values)
+
+
+def _within(test: Test, value: str) -> bool:
+    found = number(value)
+    if found is None:
+        return False
+    if test.low is not None and (found < test.low or (test.low_open and found == test.low)):
+        return False
+    return test.high is None or not (found > test.high or (test.high_open and found == test.high))
+
+
+def fold(text: str, exact_case: bool = False) -> str:
+    """Return the form in which texts are compared: composed, trimmed, and without case unless it counts."""
+    text = unicodedata.normalize("NFC", text.strip())
+    return text if exact_case else unicodedata.normalize("NFC", text.casefold())
+
+
+def _bound(text: str, entry: str) -> decimal.Decimal:
+    found = number(text)
+    if found is None:
+        raise ValueError(f"{text!r} in {entry!r} is neither a number nor a date (20260131 or 2026-01-31)")
+    return found
