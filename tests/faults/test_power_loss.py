@@ -28,7 +28,7 @@ NAMED = """
 class Under:
     """A layer, and a way to run a few lines of Python under it."""
 
-    layer: layer.Layer
+    below: layer.Layer
     root: pathlib.Path
     work: pathlib.Path
 
@@ -51,8 +51,8 @@ class Under:
         """
         text = textwrap.dedent(start) + textwrap.dedent(program)
         done = subprocess.run(
-            [sys.executable, "-c", text, str(self.root), str(self.layer.journal)],
-            env={**os.environ, **self.layer.environment(*refusals, record=record)},
+            [sys.executable, "-c", text, str(self.root), str(self.below.journal)],
+            env={**os.environ, **self.below.environment(*refusals, record=record)},
             capture_output=True,
             text=True,
             timeout=60,
@@ -65,7 +65,7 @@ class Under:
         """For a loss of power after each record: what had been acknowledged, and the disk then."""
         disk = powerloss.Disk(self.root)
         found = []
-        for at, cut in enumerate(powerloss.cuts(disk, self.layer.journal, 1)):
+        for at, cut in enumerate(powerloss.cuts(disk, self.below.journal, 1)):
             target = self.work / f"image-{loss.value}-{seed}-{at}"
             cut.image(target, loss, seed)
             found.append((list(cut.marks), target))
@@ -234,7 +234,7 @@ def test_calls_fail_where_and_as_often_as_told(under: Under, tmp_path: pathlib.P
         record=False,
     )
     assert text.split() == ["4", "ENOSPC", "ENOSPC", "4", "EDQUOT", "0", "EIO", "4"]
-    assert under.layer.counts()[:4] == (4, 1, 1, 1)
+    assert under.below.counts()[:4] == (4, 1, 1, 1)
     assert not (under.root / "most").exists()
 
 
@@ -243,7 +243,7 @@ def test_the_clock_is_put_forward_while_the_program_runs(under: Under) -> None:
         f"""
         import struct
         before, steady = time.time(), time.monotonic()
-        with open({str(under.layer.library.parent / "control")!r}, "r+b") as file:
+        with open({str(under.below.library.parent / "control")!r}, "r+b") as file:
             file.write(struct.pack("<q", 86400))
         print(round(time.time() - before), time.monotonic() - steady < 3600)
     """
