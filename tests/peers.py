@@ -22,6 +22,7 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "cc": "gcc",
     "postgres": "postgresql",
+    "initdb": "postgresql",
 }
 
 
