@@ -1,4 +1,4 @@
-"""The small language of a rule's condition: what `"CT"`, `"*head*"`, `"!MR"`, `">=5"`, `"1..9"` ask of a value.
+"""The small language of a rule's condition: what `CT`, `*head*`, `!MR`, `>=5`, `1..9` ask of a value.
 
 `TEXT`      equal; case does not count, nor do spaces at either end (AE titles: case counts)
 `T*X?`      `*` any characters, `?` one; `*` alone: there is a value
@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import decimal
 import enum
+import functools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ class Test:
     high_open: bool = False  # the upper bound itself is outside
 
 
+@functools.lru_cache(maxsize=4096)
 def parse(entry: str) -> Test:
     """Return what the entry asks; raise ValueError with what is wrong with it."""
     negated = entry.startswith("!")
