@@ -125,6 +125,51 @@ def next_due(connection: sqlalchemy.Connection) -> datetime.datetime | None:
     return None if at is None else words.when(at)
 
 
+def claim(
+    connection: sqlalchemy.Connection, key: int, seen: datetime.datetime, until: datetime.datetime
+) -> bool:
+    """Put off a transaction that was due at `seen`, so that nobody else works on it; False: somebody does."""
+    statement = (
+        sqlalchemy.update(tables.commitment)
+        .where(_commitment.key == key, _commitment.next_attempt == words.moment(seen))
+        .values(next_attempt=words.moment(until))
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def renew(connection: sqlalchemy.Connection, key: int, until: datetime.datetime) -> None:
+    """Hold a claim longer."""
+    _set(connection, key, next_attempt=words.moment(until))
+
+
+def again(
+    connection: sqlalchemy.Connection,
+    requester: str,
+    transaction_uid: str,
+    items: Sequence[Asked],
+    now: datetime.datetime,
+) -> int | None:
+    """The key of a transaction that is asked for once more with the same items: due, to be verified anew.
+
+    None when it is about other items. A requester that lost our answer asks again like that.
+    """
+    row = connection.execute(
+        sqlalchemy.select(tables.commitment).where(
+            _commitment.requester == requester, _commitment.transaction_uid == transaction_uid
+        )
+    ).first()
+    if row is None:
+        return None
+    before = _transaction(connection, row)
+    if [(item.sop_class, item.sop_instance) for item in before.items] != [
+        (item.sop_class, item.sop_instance) for item in items
+    ]:
+        return None
+    at = words.moment(now)
+    _set(connection, before.key, state=State.ASKED.value, requested=at, next_attempt=at, attempts=0)
+    return before.key
+
+
 def verified(connection: sqlalchemy.Connection, key: int, failures: Mapping[int, int]) -> None:
     """Write down each item's Failure Reason by its position, 0 for committed; the report may go."""
     if failures:
