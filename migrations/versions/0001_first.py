@@ -117,7 +117,7 @@ def upgrade() -> None:
         sa.Column("digest", _Text, nullable=False),
         sa.Column("size", _Key, nullable=False),
         sa.Column("path", _Text, nullable=False),
-        sa.Column("file_removed", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("file_removed", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_deletion")),
     )
     op.create_index("ix_deletion_at", "deletion", ["at"], unique=False)
@@ -367,7 +367,7 @@ def upgrade() -> None:
         "series_override",
         sa.Column("series_key", _Key, autoincrement=False, nullable=False),
         sa.Column("custom_id", _Text, nullable=True),
-        sa.Column("ordered", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("ordered", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.ForeignKeyConstraint(["series_key"], ["series.key"], name=op.f("fk_series_override_series_key")),
         sa.PrimaryKeyConstraint("series_key", name=op.f("pk_series_override")),
         sa.UniqueConstraint("custom_id", name=op.f("uq_series_override_custom_id")),
