@@ -10,7 +10,6 @@ from node.dicom.syntax import Buffer
 
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 _STUDY, _SERIES = 0x0020000D, 0x0020000E
-_NEVER = walking.NEVER
 
 
 def check(
@@ -101,7 +100,7 @@ def check(
             continue
 
         tag, name, offset, length = walking.element_header(buffer, pos, limit, explicit, order)
-        if tag >= _NEVER and tag >> 16 == 0xFFFE:
+        if tag >> 16 == 0xFFFE:
             if tag != vrs.ITEM_END or length or not stack:
                 walking.lie("an item or delimiter stands where an element must", pos, tag)
             pos = offset

@@ -8,13 +8,13 @@ tables of pixel data are counted from its first fragment and stay right; those o
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Iterable
 
 from node import errors
 from node.dicom import charset as charsets
-from node.dicom import encode, part10, patched, recode, scan
+from node.dicom import differences as differing
+from node.dicom import encode, lengths, part10, patched, recode, scan
 from node.dicom import original as originals
 from node.dicom import run as runs
 from node.dicom import syntax as syntaxes
@@ -69,8 +69,8 @@ def edit(
     if program.meta:
         path = next(iter(program.meta.values())).path
         raise errors.UsageError(f"{path} stands in a file's meta information, not in a data set")
-    result, _ = _edit_range(buffer, 0, len(buffer), syntax, program, original)
-    return result
+    patches, run, notes = _edit_range(buffer, 0, len(buffer), syntax, program, original)
+    return _patched(buffer, syntax, patches, run, notes)
 
 
 def edit_file(
@@ -87,80 +87,56 @@ def edit_file(
     """
     program = ready(changes)
     head = part10.part10(buffer, bare=bare)
-    result, run = _edit_range(buffer, head.offset, len(buffer), head.syntax, program, original)
-    meta = _edit_meta(buffer, head, program, run)
-    if head.sop_class == _DIRECTORY:
-        result = _move_directory(buffer, head, result, sum(len(new) - (to - at) for at, to, new in meta))
-    if not meta:
-        front: list[patched.Piece] = [(0, head.offset)] if head.offset else []
-        length = head.offset
-    else:
-        front, length = patched.pieces_of(meta, 0, head.offset)
-    first, rest = front[-1:], result.pieces
-    if (
-        first
-        and rest
-        and isinstance(first[0], tuple)
-        and isinstance(rest[0], tuple)
-        and first[0][1] == rest[0][0]
-    ):
-        joined = (first[0][0], rest[0][1])
-        pieces: tuple[patched.Piece, ...] = (*front[:-1], joined, *rest[1:])
-    else:
-        pieces = (*front, *rest)
-    return dataclasses.replace(result, pieces=pieces, length=length + result.length)
+    patches, run, notes = _edit_range(buffer, head.offset, len(buffer), head.syntax, program, original)
+    meta = _edit_meta(buffer, head, program, run) if program.renames else []
+    if head.sop_class == _DIRECTORY and (meta or patches):
+        patches = _move_directory(buffer, head, patches, sum(len(new) - (to - at) for at, to, new in meta))
+    return _patched(buffer, head.syntax, meta + patches, run, notes)
+
+
+_Outcome = tuple[list[patched.Patch], runs.Run, list[str]]
+
+
+def _patched(
+    buffer: Buffer, syntax: str, patches: list[patched.Patch], run: runs.Run, notes: list[str]
+) -> Patched:
+    pieces, length = patched.pieces_of(patches, 0, len(buffer))
+    explain = functools.partial(differing.differences, run)
+    return Patched(buffer, tuple(pieces), length, syntax, tuple(notes), explain)
 
 
 def _edit_range(
     buffer: Buffer, start: int, end: int, syntax: str, program: Program, keep: Original | None
-) -> tuple[Patched, runs.Run]:
-    """The edit of the data set in a range of a buffer; the pieces cover that range."""
+) -> _Outcome:
+    """The patches of the data set in a range of a buffer, the run that made them, and its notes."""
     enc = syntaxes.encoding(syntax)
     if enc.deflated:
         inner = syntaxes.inflate(memoryview(buffer)[start:end])
-        result, run = _edit_range(inner, 0, len(inner), syntaxes.EXPLICIT_LITTLE, program, keep)
-        if not result.changed:
-            return dataclasses.replace(result, source=buffer, pieces=((start, end),), length=end - start), run
-        packed = syntaxes.deflate(result.tobytes())
-        return dataclasses.replace(
-            result, source=buffer, pieces=(packed,), length=len(packed), syntax=syntax
-        ), run
+        patches, run, notes = _edit_range(inner, 0, len(inner), syntaxes.EXPLICIT_LITTLE, program, keep)
+        if patches:
+            patches = [(start, end, syntaxes.deflate(_joined(inner, 0, len(inner), patches)))]
+        return patches, run, notes
     rows, stopped = walking.walk(buffer, start, end, enc)
     table = scan.Table(buffer, enc, rows, stopped)
+    if program.recode is not None:
+        return _edit_recoded(table, start, end, program, keep, program.recode)
     run = runs.Run(table, program)
-    if program.recode is None:
-        try:
-            run.apply()
-            wanted: tuple[str, ...] | None = None
-        except charsets.Unencodable:
-            wanted = (charsets.UTF8,)
-    else:
-        wanted = program.recode
-    if wanted is not None:
-        return _edit_recoded(table, start, end, syntax, program, keep, wanted)
+    try:
+        run.apply()
+    except charsets.Unencodable:
+        return _edit_recoded(table, start, end, program, keep, (charsets.UTF8,))
     if keep is not None:
         originals.record(run, keep)
-    pieces, length = patched.pieces_of(run.patches(), start, end)
-    explain = functools.partial(runs.differences, run)
-    return Patched(buffer, tuple(pieces), length, syntax, tuple(run.notes), explain), run
+    return lengths.patches(run), run, run.notes
 
 
 def _edit_recoded(
-    table: scan.Table,
-    start: int,
-    end: int,
-    syntax: str,
-    program: Program,
-    keep: Original | None,
-    sets: tuple[str, ...],
-) -> tuple[Patched, runs.Run]:
+    table: scan.Table, start: int, end: int, program: Program, keep: Original | None, sets: tuple[str, ...]
+) -> _Outcome:
     """Write every text in other character sets first, then edit that; pixel data stays where it is."""
     changes, notes = recode.patches(table, sets)
     cut = _before_pixels(table, end, program)
-    head = b"".join(
-        piece if isinstance(piece, bytes) else bytes(table.buffer[piece[0] : piece[1]])
-        for piece in patched.pieces_of(changes, start, cut)[0]
-    )
+    head = _joined(table.buffer, start, cut, changes)
     again = scan.Table(head, table.encoding, *walking.walk(head, 0, len(head), table.encoding))
     run = runs.Run(again, program)
     try:
@@ -169,14 +145,16 @@ def _edit_recoded(
         raise errors.UsageError(str(fault)) from None
     if keep is not None:
         originals.record(run, keep)
-    pieces, length = patched.pieces_of(run.patches(), 0, len(head))
-    whole = b"".join(piece if isinstance(piece, bytes) else head[piece[0] : piece[1]] for piece in pieces)
-    joined: list[patched.Piece] = [whole]
-    if cut < end:
-        joined.append((cut, end))
-    explain = functools.partial(runs.differences, run)
-    result = Patched(table.buffer, tuple(joined), length + end - cut, syntax, (*notes, *run.notes), explain)
-    return result, run
+    whole = _joined(head, 0, len(head), lengths.patches(run))
+    if whole == bytes(table.buffer[start:cut]):
+        return [], run, run.notes
+    return [(start, cut, whole)], run, notes + run.notes
+
+
+def _joined(buffer: Buffer, start: int, end: int, patches: list[patched.Patch]) -> bytes:
+    """A range of a buffer with its patches, copied."""
+    pieces, _ = patched.pieces_of(patches, start, end)
+    return b"".join(p if isinstance(p, bytes) else bytes(buffer[p[0] : p[1]]) for p in pieces)
 
 
 def _before_pixels(table: scan.Table, end: int, program: Program) -> int:
@@ -226,11 +204,13 @@ def _edit_meta(buffer: Buffer, head: part10.Part10, program: Program, run: runs.
     return sorted(found)
 
 
-def _move_directory(buffer: Buffer, head: part10.Part10, result: Patched, grown: int) -> Patched:
+def _move_directory(
+    buffer: Buffer, head: part10.Part10, patches: list[patched.Patch], grown: int
+) -> list[patched.Patch]:
     """The offsets that the records of a DICOMDIR hold, which are counted from the beginning of the file."""
     enc = syntaxes.encoding(head.syntax)
     before = scan.Table(buffer, enc, *walking.walk(buffer, head.offset, len(buffer), enc))
-    data = bytearray(result.tobytes())
+    data = bytearray(_joined(buffer, head.offset, len(buffer), patches))
     after = scan.Table(data, enc, *walking.walk(data, 0, len(data), enc))
     old, new = _records(before), _records(after)
     if len(old) != len(new):
@@ -241,7 +221,7 @@ def _move_directory(buffer: Buffer, head: part10.Part10, result: Patched, grown:
             held = int.from_bytes(data[offset:end], "little" if enc.order == "<" else "big")
             if held in moved:
                 data[offset:end] = encode.number(moved[held], enc.order)
-    return dataclasses.replace(result, pieces=(bytes(data),), length=len(data))
+    return [(head.offset, len(buffer), bytes(data))]
 
 
 def _records(table: scan.Table) -> list[int]:

@@ -202,8 +202,9 @@ def attributes(buffer: Buffer, syntax: str) -> Header:
             found.append(absent)
             continue
         raw = bytes(buffer[row[3] : row[4]])
+        vr = row[1] if row[1] != "UN" else vrs.IMPLICIT[tag]
         try:
-            value = read(raw, row[1], order, decode)
+            value = read(raw, vr, order, decode)
         except ValueError as fault:
             value = absent
             notes.append(Note(name, tag, str(raw[:64], "latin-1").rstrip("\0 "), str(fault)))

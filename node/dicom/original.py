@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 
-from node.dicom import encode
+from node.dicom import encode, lengths
 from node.dicom import run as runs
 from node.dicom import vr as vrs
 
@@ -27,7 +27,7 @@ def record(run: runs.Run, who: Original) -> None:
     """Add an item with the top-level elements that are replaced or removed, byte for byte as they are."""
     table = run.table
     touched: set[int] = set()
-    places = [(start, end) for start, end, _ in run.patches() if end > start]
+    places = [(start, end) for start, end, _ in lengths.patches(run) if end > start]
     for row in table.top.values():
         tag, _, start, _, end, _ = table.rows[row]
         if tag & 0xFFFF == 0 or tag in (vrs.PIXEL_DATA, _SEQUENCE):

@@ -39,8 +39,6 @@ class Part10:
 
 
 _META_CAP = 1 << 20  # file meta is a few hundred bytes; one that never ends is no file meta
-_META = syntaxes.Encoding(explicit=True, order="<")
-_META_IMPLICIT = syntaxes.Encoding(explicit=False, order="<")
 
 
 def part10(buffer: Buffer, *, bare: bool = False) -> Part10:
@@ -80,11 +78,17 @@ def _meta_rows(buffer: Buffer, start: int) -> tuple[list[walking.Row], int]:
         return [], start
     letters = bytes(buffer[start + 4 : start + 6])
     explicit = letters.isalpha() and letters.isupper()
-    enc = _META if explicit else _META_IMPLICIT
     rows: list[walking.Row] = []
     pos = start
-    while pos + 8 <= end and bytes(buffer[pos : pos + 2]) == b"\x02\x00":
-        tag, name, offset, length = walking.element_header(buffer, pos, end, enc.explicit, "<")
+    read = walking.readers("<")[0]
+    short = vrs.SHORT["<"]
+    while pos + 8 <= end:
+        group, element, code, length = read(buffer, pos)
+        if group != 2:
+            break
+        tag, name, offset = 0x00020000 | element, short[code], pos + 8
+        if name is None or not explicit:
+            tag, name, offset, length = walking.element_header(buffer, pos, end, explicit, "<")
         if offset + length > end:
             walking.lie(f"a length of {length} reaches beyond the file meta information", pos, tag)
         rows.append((tag, name, pos, offset, offset + length, -1))

@@ -109,7 +109,8 @@ class Program:
             self._place(Rule(index, single, paths.parse(single.path)), top)
         self.top = [top[tag] for tag in sorted(top)]
         self.sweeps = bool(self.anywhere or self.masked or self.masked_top or self.by_vr or self.private)
-        self.simple = not (self.sweeps or self.placed)
+        identity = {0x00080016, 0x00080018}
+        self.renames = bool(self.meta) or self.sweeps or not identity.isdisjoint(top)  # file meta must follow
 
     def describe(self) -> list[str]:
         """Each change in words."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from node import errors
 from node.dicom import charset as charsets
-from node.dicom import encode, patched, scan, values
+from node.dicom import encode, lengths, patched, scan, values
 from node.dicom import run as runs
 from node.dicom import vr as vrs
 from node.dicom.program import CHARSET, Program
@@ -52,7 +52,7 @@ def patches(table: scan.Table, sets: tuple[str, ...]) -> tuple[list[patched.Patc
         more = f" and {len(unreadable) - _SHOWN} more" if len(unreadable) > _SHOWN else ""
         names = ", ".join(unreadable[:_SHOWN])
         notes.append(f"could not be read in {declared} and stay as they are: {names}{more}")
-    return run.patches(), notes
+    return lengths.patches(run), notes
 
 
 def _element(table: scan.Table, run: runs.Run, row: int, value: bytes) -> bytes:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import heapq
-from bisect import bisect_left
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from node import errors
 from node.dicom import changes as words
-from node.dicom import encode, patched, scan, values
+from node.dicom import encode, scan, values
+from node.dicom import fresh as freshly
 from node.dicom import path as paths
 from node.dicom import vr as vrs
 from node.dicom import walk as walking
 from node.dicom.program import Program, Rule
 
-_TOP = -1
+TOP = -1
 _ITEMS_CAP = 1 << 20  # items are appended one at a time, so nobody needs a higher number
 
 
@@ -26,9 +25,6 @@ class Insert(NamedTuple):
     tag: int  # of the element; inserts at one place stand in the order of their tags
     data: bytes  # the element, or an item
     scope: int  # row of the item, or for a new item of the sequence, it lies in; -1: the top
-
-
-Fresh = dict[int, Any]  # an item that is being made: elements as bytes by tag, sequences as lists of items
 
 
 class Run:
@@ -43,9 +39,8 @@ class Run:
         ] = {}  # by row: rule's index, new element (None: none)
         self.inserts: list[Insert] = []
         self.notes: list[str] = []
-        self._top: dict[int, int] | None = None
-        self._fresh: dict[tuple[int, int], list[Fresh]] = {}  # sequences that are made, by scope and tag
-        self._appended: dict[int, list[Fresh]] = {}  # items that are added, by the sequence's row
+        self._fresh: dict[tuple[int, int], list[freshly.Fresh]] = {}  # sequences made, by scope and tag
+        self._appended: dict[int, list[freshly.Fresh]] = {}  # items that are added, by the sequence's row
         self._blocks: dict[tuple[int, int, str], int] | None = None
         self._taken: set[tuple[int, int]] = set()
         self._made: set[tuple[int, int]] = set()  # (scope, tag) that are inserted
@@ -62,19 +57,19 @@ class Run:
         if program.top:
             self._apply_top(program.top)
         for rule in program.placed:
-            self._apply_placed(rule, _TOP, 0)
+            self._apply_placed(rule, TOP, 0)
         self._finish_fresh()
 
     def _apply_top(self, rules: list[Rule]) -> None:
         """Rules for one tag at the top: the common case, and the fast one."""
         top = self.table.top
-        form = self.form(_TOP)
+        form = self.form(TOP)
         for rule in rules:
             row = top.get(rule.tag)
             if row is not None:
                 self._change(rule, row, form)
             elif rule.inserts:
-                self._insert(rule, rule.tag, _TOP, form)
+                self._insert(rule, rule.tag, TOP, form)
         if self.table.repeated:  # a tag that stands twice at the top
             by_tag = {rule.tag: rule for rule in rules}
             for row in self.table.repeated:
@@ -113,7 +108,7 @@ class Run:
         return creator is None or self.table.creator(row) == creator
 
     def _apply_placed(self, rule: Rule, scope: int, step: int) -> None:
-        """A rule with a path: go down the items that it names, then change, insert or make what is missing."""
+        """A rule with a path: go down the items that it names, then change, insert or make what lacks."""
         this = rule.path.steps[step]
         if step == len(rule.path.steps) - 1:
             rows = self._matching(this, scope)
@@ -141,7 +136,7 @@ class Run:
 
     def _has_items(self, row: int) -> bool:
         this = self.rows[row]
-        return this[1] == "SQ" or (this[1] == "UN" and self.table.undefined(row))
+        return this[1] == "SQ" or (this[1] == "UN" and bool(self.table.children(row)))
 
     def _matching(self, step: paths.Step, scope: int) -> list[int]:
         """Rows in a scope that a step names."""
@@ -151,14 +146,14 @@ class Run:
                 return []
             row = self.table.find(step.tag & 0xFFFF00FF | block << 8, scope)
             return [] if row is None else [row]
-        if step.exact and scope == _TOP:
+        if step.exact and scope == TOP:
             row = self.table.find(step.tag, scope)
             return [] if row is None else [row]
         return [
             at for at in self.table.children(scope) if self.rows[at][0] & step.mask == step.tag & step.mask
         ]
 
-    def _make(self, rule: Rule, step: int, items: list[Fresh], index: int, form: encode.Form) -> None:
+    def _make(self, rule: Rule, step: int, items: list[freshly.Fresh], index: int, form: encode.Form) -> None:
         """Put a rule's element into a sequence that is being made."""
         if index == len(items):
             items.append({})
@@ -170,7 +165,7 @@ class Run:
         following = rule.path.steps[step + 1]
         tag = following.tag
         if following.creator is not None:
-            tag = _fresh_block(item, following, form)
+            tag = freshly.reserve(item, following, form)
         if step + 2 < len(rule.path.steps):
             if following.index == paths.ALL:
                 raise errors.UsageError(f"{rule.path}: say which item is to be made, as in {following}[0]")
@@ -188,11 +183,11 @@ class Run:
         for (scope, tag), items in self._fresh.items():
             if items:
                 form = self.form(scope)
-                data = encode.sequence(tag, [_render(item, form) for item in items], form)
+                data = encode.sequence(tag, [freshly.render(item, form) for item in items], form)
                 self.add(tag, data, scope)
         for row, items in self._appended.items():
             form = self.form(row)
-            data = b"".join(encode.item(_render(item, form), form) for item in items)
+            data = b"".join(encode.item(freshly.render(item, form), form) for item in items)
             self.append_item(row, data)
 
     # What becomes of one element
@@ -206,7 +201,7 @@ class Run:
         kind = type(change)
         if kind is words.Keep:
             self.outcomes.pop(row, None)
-            self.outcomes[row] = (rule.index, _SAME)
+            self.outcomes[row] = (rule.index, SAME)
             return
         if kind is words.Remove:
             self.outcomes[row] = (rule.index, None)
@@ -261,7 +256,7 @@ class Run:
 
     def add(self, tag: int, data: bytes, scope: int) -> None:
         """Insert an element in the order of tags."""
-        depth = 0 if scope == _TOP else self._depth(scope) + 1
+        depth = 0 if scope == TOP else self._depth(scope) + 1
         self.inserts.append(Insert(self._place(tag, scope), depth, tag, data, scope))
 
     def append_item(self, sequence: int, data: bytes) -> None:
@@ -271,7 +266,7 @@ class Run:
 
     def _place(self, tag: int, scope: int) -> int:
         """Where an element belongs: before the first one with a higher tag, or at the end of its scope."""
-        if scope == _TOP:
+        if scope == TOP:
             return self.table.place(tag)
         for child in self.table.children(scope):
             if self.rows[child][0] > tag:
@@ -280,7 +275,7 @@ class Run:
 
     def _content_end(self, scope: int) -> int:
         """Where an item's or sequence's content ends, its delimiter not included."""
-        if scope == _TOP:
+        if scope == TOP:
             return self.table.end
         end = self.rows[scope][4]
         return end - 8 if self.table.undefined(scope) else end
@@ -296,10 +291,10 @@ class Run:
 
     def form(self, scope: int) -> encode.Form:
         """How elements in an item, or at the top, are written."""
-        if scope == _TOP:
+        if scope == TOP:
             if self._text_form is None:
                 enc = self.table.encoding
-                self._text_form = encode.Form(enc.explicit, enc.order, self.table.charsets_in(_TOP))
+                self._text_form = encode.Form(enc.explicit, enc.order, self.table.charsets_in(TOP))
             return self._text_form
         explicit = self.table.encoding.explicit and not self.table.within_unknown(scope)
         item = scope if not self.rows[scope][1] else self.rows[scope][5]
@@ -316,7 +311,7 @@ class Run:
         found = paths.parse(path)
         if found.anywhere:
             raise errors.UsageError(f"{path!r} may be many elements; name one")
-        scopes = [_TOP]
+        scopes = [TOP]
         for step in found.steps[:-1]:
             rows = [row for scope in scopes for row in self._matching(step, scope) if self._has_items(row)]
             picked = slice(None) if step.index == paths.ALL else slice(step.index, step.index + 1)
@@ -335,8 +330,8 @@ class Run:
         if row is not None and row in self.outcomes:
             made = self.outcomes[row][1]
         elif row is None:
-            made = next((one.data for one in self.inserts if one.scope == _TOP and one.tag == tag), None)
-        if made is None or made is _SAME:
+            made = next((one.data for one in self.inserts if one.scope == TOP and one.tag == tag), None)
+        if made is None or made is SAME:
             return None
         _, _, offset, _ = walking.element_header(
             made, 0, len(made), self.table.encoding.explicit, self.table.encoding.order
@@ -391,174 +386,5 @@ class Run:
             self.add(owner, encode.whole(owner, "LO", step.creator, form), scope)
         return group << 16 | block << 8 | step.tag & 0xFF
 
-    # What follows for the bytes
 
-    def patches(self) -> list[patched.Patch]:
-        """Everything that changes, sorted and apart: elements, and the lengths around them."""
-        rows = self.rows
-        found: list[tuple[int, int, int, int, int, bytes]] = []  # start, kind, -depth, tag, end, bytes
-        deltas: dict[int, int] = {}  # by row: how much longer the scope's content becomes
-        groups: dict[tuple[int, int], int] = {}  # by scope and group
-        covered: list[tuple[int, int]] = []  # spans that are gone, whatever else happens inside
-        until = -1
-        for row in sorted(self.outcomes):
-            made = self.outcomes[row][1]
-            if made is _SAME:
-                continue
-            tag, vr, start, _, end, parent = rows[row]
-            if start < until:
-                continue
-            if vr == "SQ" or vr == "UN":
-                covered.append((start, end))
-            until = end
-            data = made or b""
-            if len(data) == end - start and bytes(self.table.buffer[start:end]) == data:
-                continue
-            found.append((start, 1, 0, tag, end, data))
-            delta = len(data) - (end - start)
-            if delta:
-                deltas[parent] = deltas.get(parent, 0) + delta
-                key = (parent, tag >> 16)
-                groups[key] = groups.get(key, 0) + delta
-        for insert in self.inserts:
-            if insert.scope != _TOP and _is_covered(covered, rows[insert.scope][2]):
-                continue
-            found.append((insert.pos, 0, -insert.depth, insert.tag, insert.pos, insert.data))
-            deltas[insert.scope] = deltas.get(insert.scope, 0) + len(insert.data)
-            if insert.tag:
-                key = (insert.scope, insert.tag >> 16)
-                groups[key] = groups.get(key, 0) + len(insert.data)
-        self._lengths(found, deltas, groups)
-        found.sort()
-        return [(start, end, data) for start, _, _, _, end, data in found]
-
-    def _lengths(
-        self,
-        found: list[tuple[int, int, int, int, int, bytes]],
-        deltas: dict[int, int],
-        groups: dict[tuple[int, int], int],
-    ) -> None:
-        """Patches of enclosing lengths, innermost first, and of group lengths."""
-        rows, order = self.rows, self.table.encoding.order
-        heap = [-row for row in deltas if row != _TOP]
-        heapq.heapify(heap)
-        while (
-            heap
-        ):  # parents have lower rows than what they hold, so each is met once, with all that grew in it
-            row = -heapq.heappop(heap)
-            delta = deltas[row]
-            if not delta:
-                continue
-            tag, _, _, offset, end, parent = rows[row]
-            if not self.table.undefined(row):
-                length = end - offset + delta
-                if length > 0xFFFFFFFE:
-                    raise errors.UsageError(f"{vrs.show(tag)} would hold more than 4 GiB")
-                found.append((offset - 4, 1, 0, 0, offset, encode.number(length, order)))
-            if tag != vrs.ITEM:
-                groups[parent, tag >> 16] = groups.get((parent, tag >> 16), 0) + delta
-            if parent != _TOP:
-                if parent not in deltas:
-                    deltas[parent] = 0
-                    heapq.heappush(heap, -parent)
-                deltas[parent] += delta
-        for (scope, group), delta in groups.items():
-            at = self.table.find(group << 16, scope)
-            if delta and at is not None and at not in self.outcomes and rows[at][4] - rows[at][3] == 4:
-                offset = rows[at][3]
-                old = walking.readers(order)[2](self.table.buffer, offset)[0]
-                found.append((offset, 1, 0, 0, offset + 4, encode.number(max(0, old + delta), order)))
-
-
-_SAME = bytes(bytearray(b"as it is"))  # what `Keep` leaves as an outcome; told by identity
-
-
-def _is_covered(spans: list[tuple[int, int]], start: int) -> bool:
-    """Whether a place lies in one of the sorted spans."""
-    at = bisect_left(spans, (start + 1, 0)) - 1
-    return at >= 0 and spans[at][0] <= start < spans[at][1]
-
-
-def _fresh_block(item: Fresh, step: paths.Step, form: encode.Form) -> int:
-    """The tag of a private element in an item that is being made; its block is reserved there."""
-    group = step.tag >> 16
-    for block in range(0x10, 0x100):
-        owner = group << 16 | block
-        data = encode.whole(owner, "LO", step.creator, form)
-        held = item.setdefault(owner, data)
-        if held == data:
-            return group << 16 | block << 8 | step.tag & 0xFF
-    raise errors.UsageError(f"{step}: all private blocks of group {group:04X} are taken")
-
-
-def _render(item: Fresh, form: encode.Form) -> bytes:
-    """The content of an item that was made; as deep as the path of a rule, never as deep as data."""
-    out = []
-    for tag in sorted(item):
-        held = item[tag]
-        if isinstance(held, bytes):
-            out.append(held)
-        else:
-            out.append(encode.sequence(tag, [_render(one, form) for one in held], form))
-    return b"".join(out)
-
-
-def differences(run: Run) -> list[patched.Difference]:
-    """What an application changed, element by element, in the order of the data set."""
-    found: list[tuple[int, int, patched.Difference]] = []
-    rows = run.rows
-    until = -1
-    for row in sorted(run.outcomes):
-        made = run.outcomes[row][1]
-        tag, vr, start, offset, end, parent = rows[row]
-        if made is _SAME or start < until:
-            continue
-        until = end
-        if made is not None and bytes(run.table.buffer[start:end]) == made:
-            continue
-        before = run.table.value(row) if vr != "SQ" else _items(len(run.table.children(row)))
-        if made is None:
-            found.append((start, 1, patched.Difference(_path(run, row), tag, vr, before, None, "removed")))
-            continue
-        new_vr, after = _decoded(made, run.form(parent))
-        what = "set" if after is not None else "emptied"
-        found.append((start, 1, patched.Difference(_path(run, row), tag, new_vr, before, after, what)))
-    for insert in run.inserts:
-        if insert.tag == 0:
-            path = _path(run, insert.scope) + "[+]"
-            found.append((insert.pos, 0, patched.Difference(path, vrs.ITEM, "", None, _items(1), "inserted")))
-            continue
-        prefix = _path(run, insert.scope) + "." if insert.scope != _TOP else ""
-        vr, after = _decoded(insert.data, run.form(insert.scope))
-        name = prefix + str(paths.Step(insert.tag))
-        found.append((insert.pos, 0, patched.Difference(name, insert.tag, vr, None, after, "inserted")))
-    return [one for _, _, one in sorted(found, key=lambda entry: entry[:2])]
-
-
-def _items(count: int) -> str:
-    return "1 item" if count == 1 else f"{count} items"
-
-
-def _decoded(element: bytes, form: encode.Form) -> tuple[str, values.Value]:
-    """VR and value of an element that was made."""
-    _, vr, offset, _ = walking.element_header(element, 0, len(element), form.explicit, form.order)
-    if vr == "SQ":
-        enc = scan.Encoding(form.explicit, form.order)
-        rows, _ = walking.walk(element, 0, len(element), enc)
-        return vr, _items(sum(1 for row in rows if row[5] == 0))
-    return vr, values.decode(element[offset:], vr, form.order, form.sets)
-
-
-def _path(run: Run, row: int) -> str:
-    """A row's path with keywords and item numbers."""
-    parts: list[str] = []
-    while row >= 0:
-        tag, _, _, _, _, parent = run.rows[row]
-        if tag == vrs.ITEM:
-            index = run.table.children(parent).index(row)
-            parts.append(f"{paths.Step(run.rows[parent][0])}[{index}]")
-            row = run.rows[parent][5]
-        else:
-            parts.append(str(paths.Step(tag)))
-            row = parent
-    return ".".join(reversed(parts))
+SAME = bytes(bytearray(b"as it is"))  # what `Keep` leaves as an outcome; told by identity

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from node.dicom import values
+from node.dicom import vr as vrs
 from node.dicom import walk as walking
 from node.dicom.check import check
 from node.dicom.part10 import Part10, part10
@@ -104,7 +105,7 @@ class Table:
         return self.end
 
     def children(self, row: int) -> list[int]:
-        """Rows directly within: a sequence's items, an item's elements, pixel data's fragments; -1: the top."""
+        """Rows directly within a sequence, an item, encapsulated pixel data, or the top (-1)."""
         if self._children is None:
             found: dict[int, list[int]] = {}
             for at, this in enumerate(self.rows):
@@ -163,12 +164,20 @@ class Table:
         return False
 
     def value(self, row: int) -> values.Value:
-        """The decoded value; of a sequence the rows of its items, of encapsulated pixel data its fragments'."""
+        """The decoded value; of a sequence or encapsulated pixel data the rows of its items."""
         this = self.rows[row]
         if this[1] == "SQ" or (this[1] in _MAYBE_UNDEFINED and self.undefined(row)):
             return self.children(row)
         sets = self.charsets(row) if this[1] in values.TEXT_VRS else ()
-        return values.decode(bytes(self.buffer[this[3] : this[4]]), this[1], self.encoding.order, sets)
+        vr, order = this[1], self.encoding.order
+        if vr == "UN":  # what is known although it was written as unknown, little endian then (PS3.5 6.2.2)
+            if self.children(row):
+                return self.children(row)
+            vr, order = vrs.IMPLICIT[this[0]], "<"
+            if vr == "SQ":
+                vr = "UN"
+            sets = self.charsets(row) if vr in values.TEXT_VRS else ()
+        return values.decode(bytes(self.buffer[this[3] : this[4]]), vr, order, sets)
 
     def get(self, tag: int, within: int = -1) -> values.Value:
         """The decoded value of an element, None when it is absent or empty."""

@@ -47,7 +47,7 @@ _ENCAPSULATED = Encoding(explicit=True, order="<", encapsulated=True)
 
 
 def encoding(syntax: str) -> Encoding:
-    """The encoding of a transfer syntax; one that is not known is explicit little endian, as PS3.5 10 demands."""
+    """The encoding of a transfer syntax; one that is unknown is explicit little endian (PS3.5 10)."""
     return _ENCODINGS.get(syntax, _ENCAPSULATED)
 
 

@@ -44,7 +44,7 @@ def decode(raw: bytes, vr: str, order: str = "<", sets: charsets.Charsets = ()) 
         return tags[0] if count == 1 else tags or None
     if vr in TEXT_VRS:
         return _split(charsets.decode(raw, sets), vr)
-    if vr == "IS" or vr == "DS":
+    if vr in ("IS", "DS"):
         return _numbers(str(raw, "latin-1"), vr)
     if vr in CODE_VRS:
         return _split(str(raw, "latin-1"), vr)
@@ -69,8 +69,7 @@ def _numbers(text: str, vr: str) -> Value:
     parts = text.strip(" \0").split("\\")
     read: Callable[[str], Any] = int if vr == "IS" else float
     out: list[Any] = []
-    for part in parts:
-        part = part.strip()
+    for part in map(str.strip, parts):
         try:
             out.append(read(part) if part else None)
         except ValueError:
@@ -94,7 +93,7 @@ class Raw:
 
 
 def encode(value: Value, vr: str, order: str = "<", sets: charsets.Charsets = ()) -> bytes:
-    """The bytes of a value, padded to an even length; `BadValue` or `charset.Unencodable` when it cannot be."""
+    """The bytes of a value, padded to an even length; else `BadValue` or `charset.Unencodable`."""
     if value is None or (isinstance(value, (str, bytes, tuple, list)) and len(value) == 0):
         return b""
     if isinstance(value, Raw):
@@ -241,11 +240,14 @@ def _paragraph(most: int) -> Callable[[str], str]:
 
 
 def _date(text: str) -> str:
+    why = "it is not a date of the form YYYYMMDD"
+    if len(text) != 8 or not text.isdecimal():
+        return why
     try:
-        dt.datetime.strptime(text, "%Y%m%d")
+        dt.date(int(text[:4]), int(text[4:6]), int(text[6:]))
     except ValueError:
-        return "it is not a date of the form YYYYMMDD"
-    return "" if len(text) == 8 else "it is not a date of the form YYYYMMDD"
+        return why
+    return ""
 
 
 def _name(text: str) -> str:

@@ -64,7 +64,7 @@ def element_header(
         return tag, vrs.of(tag), pos + 8, length
     group, element, code, length = read_explicit(buffer, pos)
     tag = group << 16 | element
-    if tag >= NEVER:
+    if group == 0xFFFE:
         return tag, "", pos + 8, read_long(buffer, pos + 4)[0]
     name = vrs.SHORT[order][code]
     if name is not None:
@@ -108,134 +108,151 @@ def walk(
     known = vrs.IMPLICIT
     barrier = outer = min(stop if stop is not None else NEVER, NEVER)
     stack: list[tuple[int, int, bool, bool, bool]] = []  # the enclosing scopes, in the variables below
-    row, limit, undefined, sequence = (
-        -1,
-        end,
-        False,
-        False,
-    )  # the scope: whose row, until where, and what it is
+    row, limit, undefined, sequence = -1, end, False, False  # whose row, until where, and what it is
     pos = start
+    trial: tuple[int, int, int, tuple[int, int, bool, bool, bool]] | None = None  # to take back
     while True:
-        if sequence:
-            pass
-        elif explicit:
-            while pos + 8 <= limit:  # the hot loop: most elements of most headers never leave it
-                group, element, code, length = read_explicit(buffer, pos)
-                name = short[code]
-                tag = group << 16 | element
-                if name is None or tag >= barrier:
-                    break
-                offset = pos + 8
-                after = offset + length
-                append((tag, name, pos, offset, after, row))
-                pos = after
-        else:
-            while pos + 8 <= limit:
-                group, element, length = read_implicit(buffer, pos)
-                tag = group << 16 | element
-                if length == _UNDEFINED or tag >= barrier:
-                    break
-                name = known[tag]
-                if name == "SQ":
-                    break
-                offset = pos + 8
-                after = offset + length
-                append((tag, name, pos, offset, after, row))
-                pos = after
-        if pos > limit:
-            last = rows[-1]
-            lie(f"a length of {last[4] - last[3]} reaches beyond what encloses it", last[2], last[0])
+        try:
+            while True:
+                if sequence:
+                    pass
+                elif explicit:
+                    while pos + 8 <= limit:  # the hot loop: most elements of most headers never leave it
+                        group, element, code, length = read_explicit(buffer, pos)
+                        name = short[code]
+                        tag = group << 16 | element
+                        if name is None or tag >= barrier:
+                            break
+                        offset = pos + 8
+                        after = offset + length
+                        append((tag, name, pos, offset, after, row))
+                        pos = after
+                else:
+                    while pos + 8 <= limit:
+                        group, element, length = read_implicit(buffer, pos)
+                        tag = group << 16 | element
+                        if length == _UNDEFINED or tag >= barrier:
+                            break
+                        name = known[tag]
+                        if name == "SQ":
+                            break
+                        offset = pos + 8
+                        after = offset + length
+                        append((tag, name, pos, offset, after, row))
+                        pos = after
+                if pos > limit:
+                    last = rows[-1]
+                    lie(f"a length of {last[4] - last[3]} reaches beyond what encloses it", last[2], last[0])
 
-        if pos == limit and not undefined:  # a scope of defined length ends here
-            if not stack:
-                return rows, pos
-            row, limit, undefined, explicit, sequence = stack.pop()
-            if not stack:
-                barrier = outer
-            continue
-
-        if pos + 8 > limit:
-            if not stack and is_padding(buffer, pos, limit):
-                return rows, pos
-            lie("an element's header breaks off", pos, rows[row][0] if row >= 0 else None)
-
-        if sequence:
-            group, element, length = read_implicit(buffer, pos)
-            tag = group << 16 | element
-            offset = pos + 8
-            if tag == _ITEM:
-                index = len(rows)
-                parent = rows[row]
-                if (
-                    parent[1] not in _HOLDS_ITEMS or parent[0] == vrs.PIXEL_DATA
-                ):  # a fragment of encapsulated pixel data
-                    after = offset + length
-                    if after > limit:
-                        lie(f"a fragment's length of {length} reaches beyond what encloses it", pos, tag)
-                    append((tag, "", pos, offset, after, row))
-                    pos = after
+                if pos == limit and not undefined:  # a scope of defined length ends here
+                    if not stack:
+                        return rows, pos
+                    row, limit, undefined, explicit, sequence = stack.pop()
+                    if trial is not None and len(stack) <= trial[1]:
+                        trial = None
+                    if not stack:
+                        barrier = outer
                     continue
-                stack.append((row, limit, undefined, explicit, True))
+
+                if pos + 8 > limit:
+                    if not stack and is_padding(buffer, pos, limit):
+                        return rows, pos
+                    lie("an element's header breaks off", pos, rows[row][0] if row >= 0 else None)
+
+                if sequence:
+                    group, element, length = read_implicit(buffer, pos)
+                    tag = group << 16 | element
+                    offset = pos + 8
+                    if tag == _ITEM:
+                        index = len(rows)
+                        parent = rows[row]
+                        if parent[1] not in _HOLDS_ITEMS or parent[0] == vrs.PIXEL_DATA:  # a fragment
+                            after = offset + length
+                            if after > limit:
+                                lie(
+                                    f"a fragment's length of {length} reaches beyond what encloses it",
+                                    pos,
+                                    tag,
+                                )
+                            append((tag, "", pos, offset, after, row))
+                            pos = after
+                            continue
+                        stack.append((row, limit, undefined, explicit, True))
+                        if length != _UNDEFINED:
+                            after = offset + length
+                            if after > limit:
+                                lie(f"an item's length of {length} reaches beyond what encloses it", pos, tag)
+                            limit = after
+                        else:
+                            after = -1
+                        append((tag, "", pos, offset, after, row))
+                        row, undefined, sequence, pos = index, length == _UNDEFINED, False, offset
+                        barrier = NEVER
+                        if len(stack) > depth:
+                            lie(f"more than {depth} sequences and items lie within each other", pos, tag)
+                        continue
+                    if tag == _SEQUENCE_END and length == 0:
+                        pos = offset
+                        if undefined:
+                            this = rows[row]
+                            rows[row] = (*this[:4], pos, this[5])
+                            row, limit, undefined, explicit, sequence = stack.pop()
+                            if not stack:
+                                barrier = outer
+                        continue
+                    lie("something else than an item stands in a sequence", pos, tag)
+
+                tag, name, offset, length = element_header(buffer, pos, limit, explicit, order)
+                if tag >> 16 == 0xFFFE:
+                    if tag == _ITEM_END and length == 0 and stack:
+                        pos = offset
+                        if undefined:
+                            this = rows[row]
+                            rows[row] = (*this[:4], pos, this[5])
+                            row, limit, undefined, explicit, sequence = stack.pop()
+                        continue
+                    lie("an item or delimiter stands where an element must", pos, tag)
+                if not stack and tag >= outer and stop is not None and tag >= stop:
+                    return rows, pos
+                if tag == 0 and not stack and is_padding(buffer, pos, limit):
+                    return rows, pos
+                index = len(rows)
                 if length != _UNDEFINED:
                     after = offset + length
                     if after > limit:
-                        lie(f"an item's length of {length} reaches beyond what encloses it", pos, tag)
-                    limit = after
+                        lie(f"a length of {length} reaches beyond what encloses it", pos, tag)
+                    append((tag, name, pos, offset, after, row))
+                    if name != "SQ":
+                        if (
+                            name != "UN"
+                            or not explicit
+                            or known[tag] != "SQ"
+                            or length == 0
+                            or trial is not None
+                        ):
+                            pos = after
+                            continue
+                        # a sequence written as UN (PS3.5 6.2.2): read as such if it adds up, else left alone
+                        trial = len(rows), len(stack), after, (row, limit, undefined, explicit, sequence)
                 else:
-                    after = -1
-                append((tag, "", pos, offset, after, row))
-                row, undefined, sequence, pos = index, length == _UNDEFINED, False, offset
-                barrier = NEVER
+                    if name not in MAY_BE_UNDEFINED:
+                        lie(f"a {name} of undefined length cannot be", pos, tag)
+                    append((tag, name, pos, offset, -1, row))
+                    after = limit
+                stack.append((row, limit, undefined, explicit, False))
                 if len(stack) > depth:
                     lie(f"more than {depth} sequences and items lie within each other", pos, tag)
-                continue
-            if tag == _SEQUENCE_END and length == 0:
-                pos = offset
-                if undefined:
-                    this = rows[row]
-                    rows[row] = (*this[:4], pos, this[5])
-                    row, limit, undefined, explicit, sequence = stack.pop()
-                    if not stack:
-                        barrier = outer
-                continue
-            lie("something else than an item stands in a sequence", pos, tag)
-
-        tag, name, offset, length = element_header(buffer, pos, limit, explicit, order)
-        if tag >= NEVER:
-            if tag == _ITEM_END and length == 0 and stack:
-                pos = offset
-                if undefined:
-                    this = rows[row]
-                    rows[row] = (*this[:4], pos, this[5])
-                    row, limit, undefined, explicit, sequence = stack.pop()
-                continue
-            if tag & 0xFFFF != 0xFFFC and tag >> 16 == 0xFFFE:
-                lie("an item or delimiter stands where an element must", pos, tag)
-        if not stack and tag >= outer and stop is not None and tag >= stop:
-            return rows, pos
-        if tag == 0 and not stack and is_padding(buffer, pos, limit):
-            return rows, pos
-        index = len(rows)
-        if length != _UNDEFINED:
-            after = offset + length
-            if after > limit:
-                lie(f"a length of {length} reaches beyond what encloses it", pos, tag)
-            append((tag, name, pos, offset, after, row))
-            if name != "SQ":
-                pos = after
-                continue
-        else:
-            if name not in MAY_BE_UNDEFINED:
-                lie(f"a {name} of undefined length cannot be", pos, tag)
-            append((tag, name, pos, offset, -1, row))
-            after = limit
-        stack.append((row, limit, undefined, explicit, False))
-        if len(stack) > depth:
-            lie(f"more than {depth} sequences and items lie within each other", pos, tag)
-        if name == "UN":  # PS3.5 6.2.2: a sequence in implicit VR
-            explicit = False
-        row, limit, undefined, sequence, pos = index, after, length == _UNDEFINED, True, offset
-        barrier = NEVER
+                if name == "UN":  # PS3.5 6.2.2: a sequence in implicit VR
+                    explicit = False
+                row, limit, undefined, sequence, pos = index, after, length == _UNDEFINED, True, offset
+                barrier = NEVER
+        except errors.BadData:
+            if trial is None:
+                raise
+            count, height, pos, (row, limit, undefined, explicit, sequence) = trial
+            del rows[count:], stack[height:]
+            barrier = NEVER if stack else outer
+            trial = None
 
 
 _HOLDS_ITEMS = frozenset({"SQ", "UN"})
