@@ -125,6 +125,21 @@ class Level(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Query:
+    """A question about what is held; C-FIND and QIDO-RS ask it alike."""
+
+    level: Level  # what an answer is: a patient, a study, a series, an instance
+    keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # Keyword, or Sequence.Keyword, -> what must match, as DICOM writes it: wildcards, ranges, several UIDs with
+    # backslashes between them; "" matches everything. A key of a level above narrows too (relational).
+    wanted: tuple[str, ...] = ()  # keywords to answer with beside those of the keys
+    limit: int | None = None  # answers at most; None: all
+    offset: int = 0  # answers to leave out at the start
+    fuzzy: bool = False  # names match by the beginnings of their words
+    combined: bool = False  # a date range and its time range are one range of moments
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class NodeSettings:
     """Who this node is and where it listens."""
 

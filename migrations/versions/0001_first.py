@@ -80,6 +80,7 @@ def upgrade() -> None:
         sa.Column("study", _Text, nullable=False),
         sa.Column("series", _Text, nullable=False),
         sa.Column("sop_instance", _Text, nullable=False),
+        sa.Column("sop_class", _Text, nullable=False),
         sa.Column("syntax", _Text, nullable=False),
         sa.Column("digest", _Text, nullable=False),
         sa.Column("path", _Text, nullable=False),

@@ -1,4 +1,4 @@
-"""The proof that every acknowledged instance is accounted for: each arrival row leads to a row that has it."""
+"""The proof that every acknowledged instance is accounted for: each arrival leads to a row that has it."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ _FIELDS = (
 def counts(connection: sqlalchemy.Connection) -> dict[str, int]:
     """How many arrivals there are of each verdict."""
     statement = sqlalchemy.select(_arrival.verdict, func.count()).group_by(_arrival.verdict)
-    return {verdict: count for verdict, count in connection.execute(statement)}
+    return {row[0]: row[1] for row in connection.execute(statement)}
 
 
 def unaccounted(connection: sqlalchemy.Connection) -> Iterator[Unaccounted]:
-    """Every arrival that is not stored, kept as a conflict, quarantined, discarded by a named rule, or deleted.
+    """Every arrival that is not stored, a conflict, quarantined, discarded by a named rule, or deleted.
 
-    An instance whose file is known to be corrupt or missing is listed too: what was acknowledged is not there.
+    One whose file is known to be corrupt or missing is listed too: what was acknowledged is not there.
     """
     yield from _held(connection)
     yield from _aside(connection, model.Verdict.CONFLICT, tables.conflict)

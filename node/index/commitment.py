@@ -63,7 +63,7 @@ def accept(
     items: Sequence[Asked],
     now: datetime.datetime,
 ) -> int | None:
-    """Write a request down, due at once; its key, or nothing when the requester used the Transaction UID before.
+    """Write a request down, due at once; its key, or nothing when the requester used that UID before.
 
     Call `database.durable()` before the request is answered with success.
     """

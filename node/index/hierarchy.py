@@ -178,10 +178,8 @@ class Tree:
             row = node.row
             row["instances"] += 1
             row["bytes"] += arrival.size
-            if received > row["last_arrival"]:
-                row["last_arrival"] = received
-            if received < row["first_arrival"]:
-                row["first_arrival"] = received
+            row["last_arrival"] = max(row["last_arrival"], received)
+            row["first_arrival"] = min(row["first_arrival"], received)
         sop_class = arrival.identity.sop_class
         series.row["frames"] += frames
         if sop_class != series.row["sop_classes"]:  # most series have one class

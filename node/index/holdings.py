@@ -43,11 +43,8 @@ def _file(columns: Any) -> tuple[Any, ...]:
 _STORED = sqlalchemy.select(
     _instance.sop_instance, _instance.sop_class, *_file(_instance), _instance.state
 ).where(_uids(_instance.sop_instance))
-# A conflict has the class of the first where that is still there: the class is not what they differ in.
-_BESIDE = (
-    sqlalchemy.select(_conflict.sop_instance, _instance.sop_class, *_file(_conflict))
-    .outerjoin(tables.instance, _instance.key == _conflict.instance_key)
-    .where(_uids(_conflict.sop_instance))
+_BESIDE = sqlalchemy.select(_conflict.sop_instance, _conflict.sop_class, *_file(_conflict)).where(
+    _uids(_conflict.sop_instance)
 )
 _ASIDE = sqlalchemy.select(_quarantine.sop_instance, _quarantine.sop_class, *_file(_quarantine)).where(
     _uids(_quarantine.sop_instance)

@@ -137,7 +137,7 @@ class Images:
             return [_held(row) for row in connection.execute(statement)]
 
     def images(self, name: str) -> list[model.ImageId]:
-        """Every image of a series in its order: an instance of one frame, or the frames of one that has more."""
+        """Every image of a series in its order: instances of one frame, and the frames of those that have more."""
         with self._database.read() as connection:
             series = _one_series(connection, name)
             return [image for image, _ in _images(connection, series)]
@@ -148,7 +148,7 @@ class Images:
         return [model.ImageId(at.sop_instance, number + 1) for number in range(at.frames)]
 
     def metadata(self, image: str | model.ImageId) -> dict[str, Any]:
-        """Everything the index knows of an image: its instance, series, study and patient, and names given here.
+        """Everything the index knows of an image, its series, study and patient, and the name given here.
 
         Keys are the columns of the tables, outermost level first, with `frame` and `custom_id`.
         """
@@ -212,7 +212,7 @@ class Images:
             _set_series(connection, series.key, ordered=True)
 
     def reset(self, name: str) -> None:
-        """Forget the names and the order given to a series and its images here; nothing that is held changes."""
+        """Forget the names and the order that a series and its images were given here; nothing else changes."""
         with self._database.write() as connection:
             series = _one_series(connection, name)
             connection.execute(
@@ -315,14 +315,14 @@ def _metadata(connection: sqlalchemy.Connection, at: tracker.Location) -> dict[s
         )
         .where(_instance.key == at.key)
     )
-    row = connection.execute(joined).one()
+    row = connection.execute(joined).mappings().one()
     found: dict[str, Any] = {}
     for table in (tables.patient, tables.study, tables.series, tables.instance):
         for column in table.c:
             # Counters of the levels above have the names of facts of the instance: `bytes`, `series`.
             if column.name in _NO_METADATA.get(table.name, ()) or column.name.endswith("key"):
                 continue
-            found[column.name] = row._mapping[column]
+            found[column.name] = row[column]
     custom = sqlalchemy.select(_placed.custom_id).where(
         _placed.instance_key == at.key, _placed.frame == (at.frame or 0)
     )

@@ -80,7 +80,7 @@ def quiet(
 
 
 def settle(connection: sqlalchemy.Connection, seen: Facts, now: datetime.datetime) -> int | None:
-    """Make the next revision of a series as it was `seen`; its number, or nothing when more came meanwhile."""
+    """Make the next revision of a series as it was `seen`; nothing when more came meanwhile."""
     changed = connection.execute(
         sqlalchemy.update(tables.series)
         .where(

@@ -267,6 +267,7 @@ conflict = Table(
     Column("study", Text, nullable=False),
     Column("series", Text, nullable=False),
     Column("sop_instance", Text, nullable=False),
+    Column("sop_class", Text, nullable=False),
     Column("syntax", Text, nullable=False),
     Column("digest", Text, nullable=False),
     Column("path", Text, nullable=False),

@@ -32,7 +32,7 @@ def when(written: str) -> datetime.datetime:
 
 def clean(value: str | None) -> str | None:
     """What both databases can hold: no NUL (PostgreSQL), no half of a surrogate pair (SQLite)."""
-    if value is None or value.isascii() and "\0" not in value:
+    if value is None or (value.isascii() and "\0" not in value):
         return value
     return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
@@ -64,10 +64,7 @@ def floats(text: str | None) -> tuple[float, ...] | None:
 
 def fold(text: str) -> str:
     """The form in which names compare: without case, width, and empty ends of components."""
-    if text.isascii():
-        folded = text.lower()
-    else:
-        folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
     return "^".join(part.strip() for part in folded.split("^")).rstrip("^")
 
 

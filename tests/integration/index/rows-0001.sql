@@ -8,7 +8,7 @@ INSERT INTO "arrival" VALUES('listen-1',1,24576,'2026-11-21T08:00:00.000000','a-
 INSERT INTO "arrival" VALUES('listen-1',1,36864,'2026-11-21T08:00:00.000000','a-1','MODALITY','NODE','192.0.2.1','ct','1.2.3','1.2.3.2','1.2.3.2.9','sha256:4d20f65e757190741d419c4774a45de03ce7c3f277713b544f5d0d29cfa27008',1000,'stored','','',3);
 INSERT INTO "commitment" VALUES(1,'MODALITY','1.2.9','NODE','192.0.2.1','a-1','2026-11-21T08:00:00.000000','asked',0,'2026-11-21T08:00:00.000000','');
 INSERT INTO "commitment_item" VALUES(1,0,'1.2.840.10008.5.1.4.1.1.2','1.2.3.1.1',NULL);
-INSERT INTO "conflict" VALUES(1,1,'1.2.3','1.2.3.1','1.2.3.1.1','1.2.840.10008.1.2.1','sha256:d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa','conflict/1.2.3/1.2.3.1/1.2.3.1.1d9298a10',512,1000,'2026-11-21T08:00:00.000000','MODALITY','ct');
+INSERT INTO "conflict" VALUES(1,1,'1.2.3','1.2.3.1','1.2.3.1.1','1.2.840.10008.5.1.4.1.1.2','1.2.840.10008.1.2.1','sha256:d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa','conflict/1.2.3/1.2.3.1/1.2.3.1.1d9298a10',512,1000,'2026-11-21T08:00:00.000000','MODALITY','ct');
 INSERT INTO "deletion" VALUES(1,'2026-11-21T08:00:00.000000','a person','a mistake','instance',4,'1.2.3','1.2.3.3','1.2.3.3.6','sha256:f525fc0ddf84c6cc9a06edd79bbec21f2a5616df4ba3fa69bb7a70606af69ed5',1000,'stored/1.2.3/1.2.3.3/1.2.3.3.6',0);
 INSERT INTO "image_override" VALUES(1,0,1,'first',1);
 INSERT INTO "image_override" VALUES(2,0,1,NULL,0);
