@@ -11,12 +11,14 @@ import os
 import pathlib
 import threading
 import time
+from collections.abc import Callable
 
 from node import errors, failpoints, model
 from node.dicom import check as checking
 from node.dicom import part10, uids
 from node.files import disk as disks
-from node.files import journal, layout, spool
+from node.files import journal as journals
+from node.files import layout, reader, spool
 
 THRESHOLD = 1 << 20  # larger data sets go to the spool: written once instead of twice
 
@@ -61,7 +63,7 @@ class Receiver:
     def __init__(
         self,
         data: layout.Data,
-        journal: journal.Journal,
+        journal: journals.Journal,
         spool: spool.Spool,
         *,
         max_instance: int = 8 << 30,
@@ -79,6 +81,35 @@ class Receiver:
         self._room_at = 0.0
         self._room = 0
         self._room_lock = threading.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        data: layout.Data,
+        slot: str,
+        *,
+        size: int = 256 << 20,
+        max_instance: int = 8 << 30,
+        reserve: int = 64 << 20,
+        degraded: Callable[[str], None] | None = None,
+        synced: Callable[[int, float], None] | None = None,
+        disk: disks.Disk | None = None,
+    ) -> Receiver:
+        """Take a journal slot and its spool, swept of what an earlier process left unacknowledged."""
+        pool = spool.Spool(data.spool, slot, disk=disk)
+        pool.sweep(lambda: reader.spooled_names(data, slot))
+        log = journals.Journal(data, slot, size=size, degraded=degraded, synced=synced, disk=disk)
+        return cls(data, log, pool, max_instance=max_instance, reserve=reserve, disk=disk)
+
+    @property
+    def journal(self) -> journals.Journal:
+        """The journal that it acknowledges from, for its lag and its patience."""
+        return self._journal
+
+    def close(self) -> None:
+        """Let the slot go; incoming instances must have ended."""
+        self._journal.close()
+        self._spool.close()
 
     def begin(self, sop_class: str, sop_instance: str, syntax_uid: str, sender: Sender) -> Incoming:
         """Get ready for a data set; Refused for a UID that is none, StorageFull without room."""
@@ -142,8 +173,8 @@ class Receiver:
 
     def append(
         self, arrival: model.Arrival, digest: bytes, payload: disks.Buffer, spooled: str, note: str
-    ) -> journal.Place:
-        return self._journal.append(journal.meta(arrival, spooled, note), digest, payload)
+    ) -> journals.Place:
+        return self._journal.append(journals.meta(arrival, spooled, note), digest, payload)
 
 
 class Incoming:

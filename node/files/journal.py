@@ -84,7 +84,7 @@ def pack(generation: int, offset: int) -> int:
 
 
 def meta(arrival: model.Arrival, spooled: str, note: str) -> bytes:
-    """The receipt facts of a record; `spooled` names the file that holds the bytes, "" when the record does."""
+    """The receipt facts of a record; `spooled` names the file with the bytes, "" when the record has them."""
     identity = arrival.identity
     return _encode(
         (
@@ -203,7 +203,7 @@ class Journal:
         self._leading = False
         self._closed = False
         self._active: _Segment | None = None
-        self._wake = _open_fifo(data.wake)
+        self._wake = open_fifo(data.wake)
         self._position = Position(self._directory / "position")
         self._segments = self._find()
         self._next = 1 + max(
@@ -404,7 +404,7 @@ class Journal:
         ]
 
     def _make(self) -> None:
-        """Write a segment full of zeros: overwriting it later changes no metadata, so its sync is one write."""
+        """Write a segment of zeros: overwriting it later changes no metadata, so its sync is one write."""
         number = 1 + max((int(s.path.stem) for s in self._segments), default=0)
         path = self._directory / f"{number:06d}.segment"
         fresh = path.with_suffix(".new")
@@ -530,7 +530,7 @@ def claim(data: layout.Data, prefix: str, *, size: int, segment: int = SEGMENT, 
 
 
 def barrier(data: layout.Data, timeout: float) -> bool:
-    """Wait until everything acknowledged before now, in any process, has been adopted; False when time ran out."""
+    """Wait until what any process acknowledged before now has been adopted; False when time ran out."""
     waiting: list[tuple[Position, int]] = []
     try:
         for slot in data.slots():
@@ -551,7 +551,7 @@ def _adopted(data: layout.Data, waiting: list[tuple[Position, int]], timeout: fl
 
     if not behind():
         return True
-    fifo = _open_fifo(data.wake)
+    fifo = open_fifo(data.wake)
     try:
         deadline = time.monotonic() + timeout
         pause = 0.0005
@@ -567,7 +567,7 @@ def _adopted(data: layout.Data, waiting: list[tuple[Position, int]], timeout: fl
         os.close(fifo)
 
 
-def _open_fifo(path: pathlib.Path) -> int:
+def open_fifo(path: pathlib.Path) -> int:
     """The FIFO, open both ways, so that opening and writing need no reader to be there."""
     with contextlib.suppress(FileExistsError):
         os.mkfifo(path, 0o640)

@@ -5,6 +5,7 @@ Nothing that came from outside becomes part of a path unless it was hashed or ch
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import fcntl
@@ -39,8 +40,13 @@ class Data:
 
     @property
     def store(self) -> pathlib.Path:
-        """The tree of instances that are held, and of conflicting ones beside them."""
+        """The tree of instances that are held."""
         return self.root / "store"
+
+    @property
+    def conflicts(self) -> pathlib.Path:
+        """Instances whose UIDs are held with other bytes."""
+        return self.root / "conflicts"
 
     @property
     def quarantine(self) -> pathlib.Path:
@@ -93,7 +99,14 @@ class Data:
     def make(self) -> None:
         """Create what is missing, durably."""
         try:
-            for directory in (self.store, self.quarantine, self.journal, self.spool, self.ledger):
+            for directory in (
+                self.store,
+                self.conflicts,
+                self.quarantine,
+                self.journal,
+                self.spool,
+                self.ledger,
+            ):
                 directory.mkdir(parents=True, exist_ok=True, mode=0o750)
             fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -108,29 +121,32 @@ class Data:
 
 
 _PLACE = re.compile(
-    r"(?:store|quarantine)/[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9a-f]{2}/[0-9a-f]{32}(?:-[0-9a-f]{32})?\.dcm"
+    r"store/[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9a-f]{2}/[0-9a-f]{32}\.dcm"
+    r"|(?:conflicts|quarantine)/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{32}-[0-9a-f]{32}\.dcm"
 )
 
 
 class Lock:
     """A lock file that names its holder; it goes with the process, however that ends."""
 
-    def __init__(self, path: pathlib.Path, what: str, *, shared_with_children: bool = False) -> None:
-        flags = os.O_RDWR | os.O_CREAT | (0 if shared_with_children else os.O_CLOEXEC)
+    def __init__(self, path: pathlib.Path, what: str, *, shared: bool = False) -> None:
+        """Take it or raise; `shared` holders bear each other, and leave the naming to others."""
         try:
-            self._fd = os.open(path, flags, 0o640)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise errors.ConfigError(f"{path} cannot be opened: {error.strerror}") from error
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
             os.close(self._fd)
+            by = f"process {holder}" if holder else "another process"
             raise errors.UsageError(
-                f"{what} is in use by process {holder}; stop that one first, or use another data directory"
+                f"{what} is in use by {by}; stop that one first, or use another data directory"
             ) from None
         os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        if not shared:
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let go; fit to be called twice."""
@@ -139,10 +155,44 @@ class Lock:
             self._fd = -1
 
 
-def own(data: Data) -> Lock:
-    """Take the data directory for this node alone."""
+@contextlib.contextmanager
+def owned(root: pathlib.Path, part: str = "all") -> Iterator[Data]:
+    """Take the data directory for this node: "all" of it alone, other parts once each.
+
+    Processes forked inside the scope hold it too, so nobody takes it while one of them lives.
+    """
+    data = Data(root)
     data.make()
-    return Lock(data.root / "lock", f"the data directory {data.root}")
+    what = f"the data directory {root}"
+    locks = [Lock(root / "lock", what, shared=part != "all")]
+    try:
+        if part != "all":
+            locks.append(Lock(root / f"lock-{part}", f"the part {part!r} of {what}"))
+        yield data
+    finally:
+        for lock in locks:
+            lock.release()
+
+
+def holder(root: pathlib.Path) -> int | None:
+    """The process that runs a node, or a part of one, on this data directory; None: nobody."""
+    for path in [root / "lock", *sorted(root.glob("lock-*"))]:
+        if held(path):
+            # The whole lock of a node that runs in parts names nobody; its parts' locks do.
+            text = path.read_text(encoding="ascii", errors="replace").strip()
+            if text.isdigit():
+                return int(text)
+    return None
+
+
+def database(root: pathlib.Path) -> pathlib.Path:
+    """The index, when it is SQLite."""
+    return root / "index.sqlite"
+
+
+def database_url(root: pathlib.Path) -> str:
+    """The SQLAlchemy URL of the index in the data directory."""
+    return f"sqlite:///{database(root)}"
 
 
 def held(path: pathlib.Path) -> bool:
@@ -166,11 +216,11 @@ def place(arrival: model.Arrival, verdict: model.Verdict) -> str:
     key = f"{identity.study}\0{identity.series}\0{identity.sop_instance}".encode()
     name = hashlib.sha256(key).hexdigest()[:32]
     if verdict is model.Verdict.STORED or verdict is model.Verdict.DUPLICATE:
-        top, tail = "store", ""
-    else:
-        top = "store" if verdict is model.Verdict.CONFLICT else "quarantine"
-        tail = "-" + arrival.digest.rpartition(":")[2][:32]
-    return f"{top}/{arrival.received:%Y/%m/%d}/{name[:2]}/{name}{tail}.dcm"
+        day = arrival.received
+        return f"store/{day.year:04}/{day.month:02}/{day.day:02}/{name[:2]}/{name}.dcm"
+    # Set aside, the same bytes have one file, on whatever day they come again.
+    top = "conflicts" if verdict is model.Verdict.CONFLICT else "quarantine"
+    return f"{top}/{name[:2]}/{name[2:4]}/{name}-{arrival.digest.rpartition(':')[2][:32]}.dcm"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -313,8 +363,8 @@ def read_head(path: str | pathlib.Path) -> tuple[Facts, int]:
 
 
 def tree(top: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Every instance's file below the store or the quarantine, day by day in order."""
-    for directory in _directories(top, 4):
+    """Every instance's file below the store, the conflicts or the quarantine; the store's day by day."""
+    for directory in _directories(top, 4 if top.name == "store" else 2):
         for entry in sorted(os.scandir(directory), key=lambda e: e.name):
             if entry.name.endswith(".dcm") and entry.is_file(follow_symlinks=False):
                 yield directory / entry.name

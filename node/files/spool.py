@@ -6,14 +6,15 @@ import contextlib
 import os
 import pathlib
 import re
+import secrets
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from node.files import disk as disks
 
 AHEAD = 4  # files that lie ready
 SYNC_EVERY = 64 << 20  # bytes after which a long data set is synced, so that the last sync is short
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\.[0-9]{1,20}")
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\.[0-9a-f]{24}")
 
 
 class Spooled:
@@ -72,13 +73,17 @@ class Spool:
         self._slot = slot
         self._lock = threading.Lock()
         self._ready: list[tuple[str, int]] = []
-        self._next = 1 + max((int(n.rpartition(".")[2]) for n in self._names()), default=0)
 
-    def sweep(self, named: Collection[str]) -> int:
-        """Remove what an earlier process left, except what its journal still names."""
+    def sweep(self, named: Callable[[], Collection[str]]) -> int:
+        """Remove what an earlier process left, except what its journal still names.
+
+        `named` is asked only when there is a file with something in it: going through the journal takes time.
+        """
+        left = {name: (self.directory / name).stat().st_size for name in self._names()}
+        kept = named() if any(left.values()) else ()
         removed = 0
-        for name in self._names():
-            if name not in named:
+        for name in left:
+            if name not in kept:
                 with contextlib.suppress(OSError):
                     (self.directory / name).unlink()
                     removed += 1
@@ -105,8 +110,8 @@ class Spool:
         made: list[tuple[str, int]] = []
         try:
             for _ in range(AHEAD):
-                name = f"{self._slot}.{self._next}"
-                self._next += 1
+                # Never the name of an earlier file: a record that is replayed must not find another's bytes.
+                name = f"{self._slot}.{secrets.token_hex(12)}"
                 made.append((name, self.disk.create(self.directory / name)))
             for _, fd in made:
                 self.disk.sync(fd)

@@ -1,0 +1,508 @@
+"""The adopter: acknowledged instances leave the journals, become files and rows, and free their segments.
+
+One per data directory. Every step may be repeated: the same record gives the same file and the same rows,
+so that after a crash or a power loss everything since the last checkpoint is simply done again.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import datetime
+import mmap
+import os
+import pathlib
+import select
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+from node import errors, failpoints, log, metrics, model, rules
+from node.dicom import header
+from node.files import disk as disks
+from node.files import journal, layout, ledger, reader, spool
+from node.index import db, ingest
+
+BATCH_RECORDS = 256
+BATCH_BYTES = 16 << 20
+_CHECKPOINT_BYTES = 64 << 20  # adopted bytes after which a checkpoint is due
+_CHECKPOINT_AFTER = 1.0  # seconds after which one is due when there is nothing else to do
+_NAP = 0.2  # seconds between looks for new slots, and for the stop
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # between tries while the database or the disk refuses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Body:
+    """An instance's bytes on their way into the tree."""
+
+    record: reader.Record  # from the journal
+    item: ingest.Item  # what the index is told
+
+
+class Adopter:
+    """Files what was acknowledged. `run` is for the process that does nothing else, `once` for commands."""
+
+    def __init__(
+        self,
+        data: layout.Data,
+        database: db.Database,
+        receipt: Sequence[model.Rule] = (),
+        *,
+        meter: metrics.Metrics | None = None,
+        disk: disks.Disk | None = None,
+    ) -> None:
+        data.make()
+        self._data = data
+        self._database = database
+        self._meter = meter
+        self._disk = disk or disks.Disk()
+        self._owner = layout.Lock(data.journal / "adopter.lock", f"the adopter of {data.root}")
+        self._wake = journal.open_fifo(data.wake)
+        self._readers: dict[str, reader.Reader] = {}
+        self._committed: dict[str, int] = {}  # by slot: the place behind what is filed and rowed
+        self._buffer = bytearray(BATCH_BYTES)
+        self._directories: set[str] = set()
+        self._temporary = str(data.spool / "adopt.new")
+        self._doomed: list[tuple[str, str, int]] = []  # spool files to unlink once their records are durable
+        # Opened once: the kernel tells each descriptor of a failed write-back, but only since it was opened.
+        self._root_fd = os.open(data.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._checkpoints = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
+        self._checkpoint: concurrent.futures.Future[dict[str, int]] | None = None
+        self._dirty = 0  # bytes adopted since the last checkpoint began
+        self._last_checkpoint = time.monotonic()
+        self._troubled_since: float | None = None
+        self._pause = _FIRST_PAUSE
+        self.set_rules(receipt)
+
+    def set_rules(self, receipt: Sequence[model.Rule]) -> None:
+        """Take other rules at receipt, from the next batch on; fit to be called from another thread."""
+        self._rules = (tuple(receipt), rules.needed(receipt))
+
+    # -- running --------------------------------------------------------------------------------
+
+    def run(self, stop: threading.Event) -> None:
+        """Adopt until told to stop, then what is left, and make it durable."""
+        began = time.monotonic()
+        self._find_slots()
+        log.adopter_started(slots=len(self._readers))
+        records = 0
+        while not stop.is_set():
+            adopted = self._try()
+            records += adopted or 0
+            if adopted == 0:
+                if records:
+                    log.adopter_caught_up(records=records, seconds=round(time.monotonic() - began, 3))
+                    records = 0
+                self._idle(stop)
+                began = time.monotonic()
+        # The listeners are gone by now: what they acknowledged last is filed before we go.
+        self.once(patience=2.0)
+
+    def once(self, *, patience: float | None = None) -> int:
+        """Adopt everything that is there and make it durable; return how many instances that was.
+
+        With `patience`, give up after so many seconds of trouble: the journal keeps what is left.
+        """
+        adopted = 0
+        deadline = None if patience is None else time.monotonic() + patience
+        while True:
+            done = self._try()
+            if done is None and deadline is not None and time.monotonic() > deadline:
+                return adopted
+            adopted += done or 0
+            if done == 0:
+                if self._finish_checkpoint(wait=True) and self._begin_checkpoint():
+                    self._finish_checkpoint(wait=True)
+                if self._troubled_since is None or (deadline is not None and time.monotonic() > deadline):
+                    return adopted
+
+    def close(self) -> None:
+        """Let go of everything; what is not adopted waits in the journals."""
+        self._checkpoints.shutdown(wait=True)
+        for one in self._readers.values():
+            one.asleep(False)
+            one.close()
+        self._readers.clear()
+        for fd in (self._wake, self._root_fd):
+            os.close(fd)
+        self._owner.release()
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that were acknowledged and are not filed yet."""
+        return sum(one.waiting for one in self._readers.values() if one.behind)
+
+    def wake(self) -> None:
+        """End a nap, from another thread."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake, b"!")
+
+    def _try(self) -> int | None:
+        """One round; None when the database or the disk refused, after a pause."""
+        try:
+            adopted = self._round()
+        except (errors.Transient, OSError) as error:
+            now = time.monotonic()
+            if self._troubled_since is None:
+                self._troubled_since = now
+            log.adopter_waits(error=error, retry_in=self._pause)
+            for slot, one in self._readers.items():
+                one.rewind(self._committed.get(slot))
+            time.sleep(self._pause)
+            self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+            return None
+        if adopted and self._troubled_since is not None:
+            log.database_recovered(seconds=round(time.monotonic() - self._troubled_since, 3))
+        if adopted or self._troubled_since is None:
+            self._troubled_since = None
+            self._pause = _FIRST_PAUSE
+        return adopted
+
+    def _round(self) -> int:
+        self._find_slots()
+        self._finish_checkpoint(wait=False)
+        adopted = 0
+        for one in self._readers.values():
+            records = one.read(self._buffer, BATCH_RECORDS)
+            if records:
+                self._adopt(one.slot, records)
+                adopted += len(records)
+                failpoints.hit("adopt.after-commit")
+            self._committed[one.slot] = one.place
+            one.publish_adopted(one.place)
+            failpoints.hit("adopt.after-publish")
+        if self._dirty >= _CHECKPOINT_BYTES:
+            self._begin_checkpoint()
+        return adopted
+
+    def _idle(self, stop: threading.Event) -> None:
+        now = time.monotonic()
+        if now - self._last_checkpoint >= _CHECKPOINT_AFTER:
+            self._begin_checkpoint()
+        for one in self._readers.values():
+            one.asleep(True)
+        try:
+            # Looked at again after saying that we sleep: a writer that published before did not wake us.
+            if not stop.is_set() and not any(one.behind for one in self._readers.values()):
+                select.select([self._wake], [], [], _NAP)
+        finally:
+            for one in self._readers.values():
+                one.asleep(False)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake, 65536)
+
+    def _find_slots(self) -> None:
+        for directory in reader.paths(self._data):
+            if directory.name not in self._readers:
+                self._readers[directory.name] = reader.Reader(self._data, directory.name, self._damaged)
+
+    def _damaged(self, slot: str, generation: int, offset: int, why: str) -> None:
+        log.storage_failed(
+            what=f"journal record at {generation}:{offset}", error=why, path=self._data.journal / slot
+        )
+
+    # -- a batch --------------------------------------------------------------------------------
+
+    def _adopt(self, slot: str, records: Sequence[reader.Record]) -> None:
+        began = time.monotonic()
+        bodies = [self._body(slot, record) for record in records]
+        try:
+            decided = self._commit(bodies)
+        except (errors.Transient, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the edge: nothing acknowledged may hold up the rest
+            if len(bodies) == 1:
+                self._set_aside(bodies[0], error)
+                return
+            # Something in this batch cannot be rowed: the others must not wait for it.
+            log.unexpected(where="adopt", error=error)
+            for body in bodies:
+                self._adopt_alone(body)
+            return
+        self._tell(decided)
+        size = sum(record.arrival.size for record in records)
+        self._dirty += size + 4096 * len(records)
+        log.adopter_batch(records=len(records), size=size, seconds=round(time.monotonic() - began, 4))
+
+    def _adopt_alone(self, body: _Body) -> None:
+        for attempt in (body, dataclasses.replace(body, item=dataclasses.replace(body.item, header=None))):
+            try:
+                self._tell(self._commit([attempt]))
+            except (errors.Transient, OSError):
+                raise
+            except Exception as error:  # noqa: BLE001 - as above
+                fault = error
+                continue
+            return
+        self._set_aside(body, fault)
+
+    def _set_aside(self, body: _Body, error: Exception) -> None:
+        """Keep the bytes of what the index cannot take; a rebuild with a mended program takes them in."""
+        decided = ingest.Decided(body.item, model.Verdict.QUARANTINED)
+        self._file(body, decided)
+        uid = body.item.arrival.identity.sop_instance
+        log.unexpected(where=f"adopt {uid}", error=error)
+        log.instance_quarantined(sop_instance=uid, reason="the index cannot take it")
+
+    def _body(self, slot: str, record: reader.Record) -> _Body:
+        receipt, needed = self._rules
+        known, elements = self._look(record, needed)
+        rule = rules.match(receipt, rules.facts(elements, record.arrival)) if receipt else None
+        action, name, reason, keep = model.Action.KEEP, "", "", None
+        if rule is not None:
+            action, name, reason, keep = rule.action, rule.name, rule.reason, rule.keep
+        item = ingest.Item(
+            record.arrival, known, slot, record.generation, record.offset, action, name, reason, keep
+        )
+        return _Body(record, item)
+
+    def _look(
+        self, record: reader.Record, needed: frozenset[str]
+    ) -> tuple[header.Header | None, dict[str, tuple[str, ...]]]:
+        """The header and the elements that rules ask for; nothing of it when it cannot be read."""
+        syntax = record.arrival.syntax
+        try:
+            if record.payload is not None:
+                known = header.attributes(record.payload, syntax)
+                return known, header.texts(record.payload, syntax, needed) if needed else {}
+            with self._spooled(record) as body:
+                known = header.attributes(body, syntax)
+                return known, header.texts(body, syntax, needed) if needed else {}
+        except Exception as error:  # noqa: BLE001 - the edge: a header that breaks its reader is still kept
+            # Whatever it is, it was acknowledged: it is filed with what the command and the check said.
+            log.instance_unreadable(sop_instance=record.arrival.identity.sop_instance, why=error)
+            return None, {}
+
+    @contextlib.contextmanager
+    def _spooled(self, record: reader.Record) -> Iterator[memoryview]:
+        """The data set in a spool file, or in the store when an earlier try moved it there."""
+        path = self._data.spool / spool.checked(record.spooled)
+        if not path.exists():
+            path = self._data.root / layout.place(record.arrival, model.Verdict.STORED)
+        _, offset = layout.read_head(path)
+        with (
+            open(path, "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as whole,
+            whole[offset:] as body,
+        ):
+            yield body
+
+    def _commit(self, bodies: Sequence[_Body]) -> list[ingest.Decided]:
+        """Files, ledger lines and rows of a batch, in one transaction of the index."""
+        with self._database.write() as connection:
+            failpoints.hit("adopt.before-files")
+            decided = ingest.decide(connection, [body.item for body in bodies])
+            lines: list[dict[str, object]] = []
+            for number, body in enumerate(bodies):
+                one = decided[number]
+                if _due(one):
+                    decided[number] = self._file(body, one)
+                else:
+                    lines.append({"kind": ledger.ARRIVAL, **_facts(body, one).words()})
+                    self._forget(body)
+                if number == len(bodies) // 2:
+                    failpoints.hit("adopt.mid-files")
+            ledger.append(self._data, lines)
+            failpoints.hit("adopt.after-files")
+            ingest.record(connection, decided)
+            failpoints.hit("adopt.before-commit")
+        return decided
+
+    def _file(self, body: _Body, one: ingest.Decided) -> ingest.Decided:
+        """Put the bytes where the verdict says; the same place for the same arrival, however often."""
+        record = body.record
+        of = _facts(body, one)
+        place = layout.place(record.arrival, of.verdict)
+        path = f"{self._data.root}/{place}"
+        self._directory(path)
+        if record.payload is None:
+            head = layout.head(of, room=layout.FACTS_ROOM)
+            self._move(record, path, head)
+        else:
+            head = layout.head(of)
+            if of.verdict not in _ASIDE or not _is_anothers(path, of):
+                self._write(path, head, record.payload)
+        return dataclasses.replace(one, path=place, offset=len(head))
+
+    def _write(self, path: str, head: bytes, payload: memoryview) -> None:
+        try:
+            fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+            try:
+                self._disk.write(fd, (head, payload), 0)
+            finally:
+                os.close(fd)
+            self._disk.rename(self._temporary, path)
+        except OSError as error:
+            self._directories.clear()
+            raise disks.failure(error, f"writing {path}") from error
+
+    def _move(self, record: reader.Record, path: str, head: bytes) -> None:
+        """A spooled file is already whole; its head learns the verdict, and its name changes."""
+        source = self._data.spool / spool.checked(record.spooled)
+        try:
+            fd = os.open(source, os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if not os.path.exists(path):
+                # Nothing to wait for: the row is made, and the audit and the scrub say what is missing.
+                log.storage_failed(what="spooled instance", error="its file is gone", path=source)
+            return  # moved by an earlier try
+        try:
+            try:
+                self._disk.write(fd, (head,), 0)
+            finally:
+                os.close(fd)
+            self._disk.rename(source, path)
+        except OSError as error:
+            raise disks.failure(error, f"moving {source} to {path}") from error
+
+    def _directory(self, path: str) -> None:
+        directory = os.path.dirname(path)
+        if directory not in self._directories:
+            try:
+                os.makedirs(directory, 0o750, exist_ok=True)
+            except OSError as error:
+                raise disks.failure(error, f"making {directory}") from error
+            if len(self._directories) > 4096:
+                self._directories.clear()
+            self._directories.add(directory)
+
+    def _forget(self, body: _Body) -> None:
+        """A spool file that nothing refers to goes after the checkpoint: a replay may need it until then."""
+        if body.record.spooled:
+            self._doomed.append((body.record.spooled, body.item.slot, body.record.generation))
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def _begin_checkpoint(self) -> bool:
+        """Start making everything adopted so far durable; whether that was needed and possible."""
+        if self._checkpoint is not None:
+            return False
+        self._last_checkpoint = time.monotonic()
+        places = {slot: one.place for slot, one in self._readers.items() if one.unsynced}
+        if not places:
+            return False
+        self._dirty = 0
+        doomed, self._doomed = self._doomed, []
+        self._checkpoint = self._checkpoints.submit(self._make_durable, places, doomed)
+        return True
+
+    def _make_durable(self, places: dict[str, int], doomed: list[tuple[str, str, int]]) -> dict[str, int]:
+        failpoints.hit("adopt.before-checkpoint")
+        began = time.monotonic()
+        self._disk.sync_filesystem(self._root_fd)
+        self._database.durable()
+        failpoints.hit("adopt.after-checkpoint")
+        for name, _, _ in doomed:
+            with contextlib.suppress(OSError):
+                (self._data.spool / name).unlink()
+        log.checkpoint(segments=len(places), seconds=round(time.monotonic() - began, 4))
+        return places
+
+    def _finish_checkpoint(self, *, wait: bool) -> bool:
+        """Publish a checkpoint that has ended; False while one runs."""
+        running = self._checkpoint
+        if running is None:
+            return True
+        if not wait and not running.done():
+            return False
+        concurrent.futures.wait([running])
+        self._checkpoint = None
+        try:
+            places = running.result()
+        except OSError as error:
+            # The kernel may have dropped what it could not write: all of it is filed again.
+            self._committed.clear()
+            log.storage_failed(what="checkpoint", error=error, path=self._data.root)
+            raise disks.failure(error, f"syncing {self._data.root}") from error
+        for slot, place in places.items():
+            self._readers[slot].publish_synced(place)
+        return True
+
+    # -- telling --------------------------------------------------------------------------------
+
+    def _tell(self, decided: Sequence[ingest.Decided]) -> None:
+        """One event for each that is not simply stored; counts of all."""
+        now = datetime.datetime.now(datetime.UTC)
+        counts: dict[str, int] = {}
+        for one in decided:
+            if one.replayed:
+                continue
+            arrival = one.item.arrival
+            identity = arrival.identity
+            verdict = one.verdict
+            counts[verdict.value] = counts.get(verdict.value, 0) + 1
+            if verdict is model.Verdict.DUPLICATE:
+                log.instance_duplicate(
+                    sop_instance=identity.sop_instance,
+                    series=identity.series,
+                    study=identity.study,
+                    calling=arrival.calling,
+                    association=arrival.association,
+                )
+            elif verdict is model.Verdict.CONFLICT:
+                log.instance_conflict(
+                    sop_instance=identity.sop_instance, held=one.held or "", came=arrival.digest
+                )
+            elif verdict is model.Verdict.DISCARDED:
+                log.instance_discarded(
+                    sop_instance=identity.sop_instance, rule=one.item.rule, reason=one.item.reason
+                )
+            elif verdict is model.Verdict.QUARANTINED:
+                log.instance_quarantined(
+                    sop_instance=identity.sop_instance, rule=one.item.rule, reason=one.item.reason
+                )
+        if self._meter is not None:
+            for name, count in counts.items():
+                self._meter.adopted(name, count)
+            if decided:
+                oldest = decided[0].item.arrival.received
+                self._meter.adoption(max(0.0, (now - oldest).total_seconds()))
+
+
+_ASIDE = frozenset({model.Verdict.CONFLICT, model.Verdict.QUARANTINED})
+_FILED = frozenset({model.Verdict.STORED, *_ASIDE})
+
+
+def _due(one: ingest.Decided) -> bool:
+    """Whether a file is to be written."""
+    if one.replayed and one.verdict is model.Verdict.STORED and one.held is None:
+        return False  # it was deleted since
+    return one.verdict in _FILED or one.repair
+
+
+def _facts(body: _Body, one: ingest.Decided) -> layout.Facts:
+    item = body.item
+    return layout.Facts(
+        item.arrival,
+        item.slot,
+        item.generation,
+        item.position,
+        one.verdict,
+        item.rule,
+        item.reason,
+        item.keep,
+        body.record.note,
+    )
+
+
+def _is_anothers(path: str, of: layout.Facts) -> bool:
+    """Whether the same bytes were set aside there by an earlier arrival."""
+    try:
+        held, offset = layout.read_head(path)
+        size = os.stat(path).st_size
+    except (OSError, errors.BadData):
+        return False
+    same = (held.slot, held.generation, held.position) == (of.slot, of.generation, of.position)
+    return not same and size == offset + held.arrival.size
+
+
+def sweep(data: layout.Data) -> int:
+    """Remove temporary files that an earlier run left; the adopter must not be running."""
+    removed = 0
+    for path in [data.spool / "adopt.new"]:
+        with contextlib.suppress(FileNotFoundError):
+            pathlib.Path(path).unlink()
+            removed += 1
+    return removed
