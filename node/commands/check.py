@@ -1,0 +1,146 @@
+"""`check`: validate the configuration and the environment, and say what `run` would do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+
+import typer
+
+from node import errors, model
+from node.commands import options
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str  # the thing
+    ok: bool  # whether it would work
+    says: str  # the fact, or what is wrong and the way out
+
+
+def check(
+    config: options.Config = None,
+    data: options.Data = None,
+    aet: options.Aet = None,
+    port: options.Port = None,
+    http: options.Http = None,
+    peers: bool = typer.Option(False, "--peers", help="Also send each configured peer a C-ECHO."),
+    as_json: options.Json = False,
+) -> None:
+    """Validate the configuration and the environment; say what `run` would do.
+
+    Example: dicom-node check --config /etc/dicom-node/node.toml --peers
+    """
+    settings = options.settings(config, data=data, aet=aet, port=port, http=http)
+    findings = list(look(settings, peers=peers))
+    if as_json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what:<14} {finding.says}")
+    wrong = sum(not finding.ok for finding in findings)
+    if wrong:
+        raise errors.UsageError(
+            f"{wrong} of {len(findings)} checks failed: `run` would not do what it should"
+        )
+
+
+def look(settings: model.Settings, *, peers: bool = False) -> Iterator[Finding]:
+    """Look at everything, and go on after what is wrong."""
+    from node import preflight
+    from node.files import layout
+
+    yield _would(settings)
+    yield _finding("clock", preflight.clock)
+    yield _finding("data", lambda: preflight.data_directory(settings.node.data))
+    holder = layout.holder(settings.node.data)
+    if holder is not None:
+        yield Finding("ports", True, f"a node runs on this data directory (process {holder}): not tried")
+    else:
+        host, port = settings.node.host, settings.node.port
+        yield _finding(
+            "dicom", lambda: preflight.port_is_free(host, port, "DICOM", "choose another with --port")
+        )
+        web_host, web_port = preflight.http_address(settings.node.http)
+        yield _finding(
+            "http", lambda: preflight.port_is_free(web_host, web_port, "HTTP", "choose another with --http")
+        )
+    if settings.tls.port is not None:
+        yield _finding("tls", lambda: preflight.tls(settings.tls) or "")
+    yield _finding("database", lambda: _database(settings))
+    for rule in settings.rules:
+        yield Finding("rule", True, f"{rule.name}: {_rule(rule)}")
+    yield from _schedules(settings)
+    if peers:
+        yield from _peers(settings)
+
+
+def _would(settings: model.Settings) -> Finding:
+    node = settings.node
+    return Finding(
+        "node",
+        True,
+        f"would listen as {node.aet} on {node.host}:{node.port} with {node.listeners} listener(s), "
+        f"{node.workers} worker(s), HTTP on {node.http}; "
+        f"{len(settings.peers)} peer(s), {len(settings.destinations)} destination(s) configured",
+    )
+
+
+def _finding(what: str, look_at: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, look_at())
+    except errors.NodeError as error:
+        return Finding(what, False, str(error))
+
+
+def _database(settings: model.Settings) -> str:
+    from node.files import layout
+    from node.index import db, migrate
+
+    url = settings.storage.database or layout.database_url(settings.node.data)
+    path = db.path_of(url)
+    if path is not None and not path.exists():
+        return f"{path} would be created"
+    database = db.open(url)
+    try:
+        status = migrate.status(database)
+    finally:
+        database.close()
+    if status.pending:
+        return f"would be upgraded from {status.current} to {status.head}, after a copy was made"
+    return f"is at revision {status.head}"
+
+
+def _rule(rule: model.Rule) -> str:
+    if not rule.when:
+        return f"{rule.action.value} everything"
+    conditions = ", ".join(f"{key} is {value!r}" for key, value in rule.when.items())
+    return f"{rule.action.value} when {conditions}"
+
+
+def _schedules(settings: model.Settings) -> Iterator[Finding]:
+    import datetime
+
+    from node.queue import windows
+
+    now = datetime.datetime.now().astimezone()
+    for schedule in settings.schedules:
+        due = windows.next_run(schedule, None, now)
+        yield Finding("schedule", True, f"{schedule.name}: {schedule.job.value}, next {due:%Y-%m-%d %H:%M}")
+
+
+def _peers(settings: model.Settings) -> Iterator[Finding]:
+    from node.send import dimse
+
+    for peer in settings.peers:
+        if peer.host is None:
+            yield Finding("peer", True, f"{peer.name}: only calls us")
+        else:
+            yield _finding("peer", lambda peer=peer: dimse.echo(peer, settings))
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(check)

@@ -1,0 +1,226 @@
+"""`edit`: change elements of files and leave every other byte alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import re
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from node import errors
+from node.commands import options
+
+if TYPE_CHECKING:
+    from node.dicom import edit as edits
+    from node.steps import coerce, customise
+
+_ASSIGNMENT = re.compile(r'((?:[^="]|"[^"]*")+?)(?::([A-Z]{2}))?=(.*)', re.DOTALL)
+_SHOWN = 60  # characters of a value in the diff
+
+
+def edit(
+    paths: Annotated[list[pathlib.Path], typer.Argument(metavar="PATH...", help="Files or folders.")],
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH[:VR]=VALUE", help="Give an element a value.")
+    ] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove", metavar="PATH", help="Take an element out.")
+    ] = None,
+    empty: Annotated[
+        list[str] | None, typer.Option("--empty", metavar="PATH", help="Leave it without a value.")
+    ] = None,
+    steps: Annotated[
+        pathlib.Path | None, typer.Option("--steps", metavar="FILE", help="Coercion steps, TOML [[step]].")
+    ] = None,
+    remap: Annotated[
+        str | None, typer.Option("--remap-uids", metavar="SECRET", help="New UIDs, one consistent map.")
+    ] = None,
+    out: Annotated[
+        pathlib.Path | None, typer.Option("--out", metavar="DIR", help="Write the results below DIR.")
+    ] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Replace each file by its result.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the differences, write nothing.")] = False,
+    together: Annotated[bool, typer.Option("--together", help="All files or none.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="--out may replace files.")] = False,
+    original: Annotated[
+        str | None,
+        typer.Option("--original", metavar="SYSTEM", help="Keep the old values in Original Attributes."),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Change elements of DICOM files and leave every other byte alone.
+
+    Example: dicom-node edit STUDY --set PatientID=R-17 --remove OtherPatientIDs --out NEW
+    """
+    if (out is not None) + in_place + dry_run != 1:
+        raise errors.UsageError("say where the results go: exactly one of --out DIR, --in-place, --dry-run")
+    from node.commands import gather
+    from node.dicom import edit as edits
+    from node.steps import customise
+
+    coercion = _coercion(sets or [], remove or [], empty or [], steps, remap)
+    keep = None if original is None else edits.Original(system=original)
+    order = customise.Order(original=keep, overwrite=overwrite, explain=dry_run)
+    found = [(path, _root(path, paths)) for path, _ in gather.files(paths)]
+    chosen = list(customise.tasks(found, out))
+    doing: Callable[..., Iterator[customise.Result]] = customise.each
+    if dry_run:
+        doing = customise.look
+        if not as_json:
+            print("\n".join(f"# {said}" for said in coercion.descriptions))
+    elif together:
+        doing = customise.together
+    results = doing(chosen, coercion.program, order)
+    counts = _report(results, len(chosen), as_json=as_json, dry_run=dry_run)
+    if counts[customise.Outcome.REFUSED]:
+        done = "nothing was written" if together else "the others were done"
+        raise errors.Permanent(
+            f"{counts[customise.Outcome.REFUSED]} of {len(chosen)} files were refused and are as they were; "
+            + ("nothing was written" if dry_run else done)
+        )
+
+
+def parse_assignment(text: str) -> Mapping[str, object]:
+    """Read PATH[:VR]=VALUE; a backslash parts values."""
+    found = _ASSIGNMENT.fullmatch(text)
+    if found is None:
+        raise errors.UsageError(f"--set {text!r}: write PATH=VALUE, as in PatientID=R-17")
+    step: dict[str, object] = {"set": found[1].strip(), "to": found[3]}
+    if found[2]:
+        step["vr"] = found[2]
+    return step
+
+
+def read_steps(path: pathlib.Path) -> list[Mapping[str, object]]:
+    """Read the [[step]] tables of a TOML file."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise errors.UsageError(f"--steps {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise errors.UsageError(f"--steps {path} is no TOML: {error}") from error
+    found = tables.pop("step", [])
+    if tables or not isinstance(found, list) or not all(isinstance(step, dict) for step in found):
+        named = ", ".join(tables) or "step"
+        raise errors.UsageError(f"--steps {path}: {named} is not expected; write one [[step]] table per step")
+    return found
+
+
+def _coercion(
+    sets: list[str], remove: list[str], empty: list[str], steps: pathlib.Path | None, remap: str | None
+) -> coerce.Coercion:
+    """Everything that was asked for, general things first: of two that meet, the later one counts."""
+    from node.steps import coerce
+
+    asked: list[Mapping[str, object]] = []
+    if remap is not None:
+        asked.append({"remap": remap})
+    if steps is not None:
+        asked += read_steps(steps)
+    asked += [{"empty": path} for path in empty]
+    asked += [{"remove": path} for path in remove]
+    asked += [parse_assignment(text) for text in sets]
+    if not asked:
+        raise errors.UsageError("nothing to do: give --set, --remove, --empty, --remap-uids or --steps")
+    return coerce.ready(asked, base=steps.parent if steps is not None else pathlib.Path())
+
+
+def _root(path: pathlib.Path, named: list[pathlib.Path]) -> pathlib.Path:
+    """The folder on the command line that a file was found below; a file that was named is its own."""
+    return next(root for root in named if path == root or root in path.parents)
+
+
+def _report(
+    results: Iterator[customise.Result], total: int, *, as_json: bool, dry_run: bool
+) -> Counter[customise.Outcome]:
+    from node.steps import customise
+
+    counts: Counter[customise.Outcome] = Counter()
+    notes: Counter[str] = Counter()
+    with _progress(total, shown=not (as_json or dry_run)) as advance:
+        for result in results:
+            counts[result.outcome] += 1
+            notes.update(result.notes)
+            if as_json:
+                print(json.dumps(_as_json(result)))
+            elif result.outcome is customise.Outcome.REFUSED:
+                print(f"{result.task.source}: {result.why}", file=sys.stderr)
+            elif dry_run:
+                print("\n".join([str(result.task.source), *map(_difference, result.differences)]))
+            advance()
+    if not as_json:
+        for note, times in notes.items():
+            print(f"{note} ({times} files)", file=sys.stderr)
+        print(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "no files")
+    return counts
+
+
+def _difference(one: edits.Difference) -> str:
+    place = f"  ({one.tag >> 16:04X},{one.tag & 0xFFFF:04X}) {one.vr or '  '} {one.path}"
+    if one.change == "removed":
+        return f"{place}: {_shown(one.before)} removed"
+    if one.change == "inserted":
+        return f"{place}: inserted {_shown(one.after)}"
+    return f"{place}: {_shown(one.before)} -> {_shown(one.after)}"
+
+
+def _shown(value: object) -> str:
+    text = "(empty)" if value is None else repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _as_json(result: customise.Result) -> dict[str, object]:
+    return {
+        "file": str(result.task.source),
+        "target": str(result.task.target),
+        "outcome": result.outcome.value,
+        "why": result.why,
+        "notes": list(result.notes),
+        "differences": [
+            {key: _plain(value) for key, value in dataclasses.asdict(one).items()}
+            for one in result.differences
+        ],
+    }
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+class _progress:  # noqa: N801 - it reads as the function that it is
+    """A bar on a terminal, nothing otherwise."""
+
+    def __init__(self, total: int, *, shown: bool) -> None:
+        self._total = total
+        self._shown = shown and sys.stderr.isatty()
+
+    def __enter__(self) -> Callable[[], None]:
+        if not self._shown:
+            return lambda: None
+        from rich import console, progress
+
+        self._bar = progress.Progress(
+            "[progress.description]{task.description}",
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeRemainingColumn(),
+            console=console.Console(stderr=True),
+        )
+        self._bar.start()
+        task = self._bar.add_task("editing", total=self._total)
+        return lambda: self._bar.advance(task)
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._bar.stop()
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(edit)

@@ -1,0 +1,58 @@
+"""The options that several commands share, and how they become settings."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Annotated
+
+import typer
+
+from node import config, model
+
+Config = Annotated[
+    pathlib.Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="Configuration file (TOML).", show_default=False),
+]
+Data = Annotated[
+    pathlib.Path | None,
+    typer.Option("--data", metavar="DIR", help="Where everything is kept.", show_default=False),
+]
+Aet = Annotated[str | None, typer.Option("--aet", metavar="TITLE", help="Our AE title.", show_default=False)]
+Port = Annotated[
+    int | None, typer.Option("--port", metavar="N", help="Port of the DICOM listener.", show_default=False)
+]
+Http = Annotated[
+    str | None,
+    typer.Option("--http", metavar="HOST:PORT", help="Where the web process listens.", show_default=False),
+]
+Listeners = Annotated[
+    int | None, typer.Option("--listeners", metavar="N", help="Listener processes.", show_default=False)
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", metavar="N", help="Worker processes.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def settings(
+    config_file: pathlib.Path | None,
+    *,
+    data: pathlib.Path | None = None,
+    aet: str | None = None,
+    port: int | None = None,
+    http: str | None = None,
+    listeners: int | None = None,
+    workers: int | None = None,
+) -> model.Settings:
+    """Return the settings that file, environment and flags make together."""
+    flags = {
+        "data": data,
+        "aet": aet,
+        "port": port,
+        "http": http,
+        "listeners": listeners,
+        "workers": workers,
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    return config.load(config_file, given, os.environ)

@@ -1,0 +1,80 @@
+"""`run`, `listen`, `work`, `web`: the daemon, whole or one role of it."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import typer
+
+from node.commands import options
+
+EXAMPLE_RUN = "Example: dicom-node run --data /srv/images --aet ARCHIVE --port 104 --listeners 2"
+
+
+def run(
+    config: options.Config = None,
+    data: options.Data = None,
+    aet: options.Aet = None,
+    port: options.Port = None,
+    http: options.Http = None,
+    listeners: options.Listeners = None,
+    workers: options.Workers = None,
+) -> None:
+    """Run the whole node: listeners, adopter, workers and web, supervised.
+
+    Example: dicom-node run --data /srv/images --aet ARCHIVE --port 104
+    """
+    _start(
+        "all",
+        config,
+        data=data,
+        aet=aet,
+        port=port,
+        http=http,
+        listeners=listeners,
+        workers=workers,
+    )
+
+
+def listen(
+    config: options.Config = None,
+    data: options.Data = None,
+    aet: options.Aet = None,
+    port: options.Port = None,
+    listeners: options.Listeners = None,
+) -> None:
+    """Run only the DICOM listeners and the adopter that files what they take.
+
+    Example: dicom-node listen --config /etc/dicom-node/node.toml
+    """
+    _start("listen", config, data=data, aet=aet, port=port, listeners=listeners)
+
+
+def work(config: options.Config = None, data: options.Data = None, workers: options.Workers = None) -> None:
+    """Run only the workers: schedules, commitment reports.
+
+    Example: dicom-node work --config /etc/dicom-node/node.toml --workers 2
+    """
+    _start("work", config, data=data, workers=workers)
+
+
+def web(config: options.Config = None, data: options.Data = None, http: options.Http = None) -> None:
+    """Run only the web process: health, metrics, status page.
+
+    Example: dicom-node web --config /etc/dicom-node/node.toml --http 127.0.0.1:8112
+    """
+    _start("web", config, data=data, http=http)
+
+
+def _start(part: str, config: options.pathlib.Path | None, **flags: object) -> None:
+    reread = functools.partial(options.settings, config, **flags)  # type: ignore[arg-type]
+    settings = reread()
+    from node import daemon
+
+    daemon.run(settings, daemon.Part(part), reread=reread, configured_by=config, environ=os.environ)
+
+
+def register(app: typer.Typer) -> None:
+    for command in (run, listen, work, web):
+        app.command()(command)

@@ -1,0 +1,211 @@
+"""The node, from start to end: what is checked, bound, migrated, started, reloaded and drained, in this order."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import importlib.metadata
+import os
+import pathlib
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from node import config, errors, log, metrics, model, notify, preflight, roles, state, supervise
+from node.files import layout
+from node.index import db, migrate
+
+
+class Part(enum.StrEnum):
+    """What of the node this supervisor runs."""
+
+    ALL = "all"  # everything
+    LISTEN = "listen"  # listeners and the adopter
+    WORK = "work"  # workers
+    WEB = "web"  # the web process
+
+
+def run(settings: model.Settings, part: Part, reread: Callable[[], model.Settings]) -> None:
+    """Run until SIGTERM; raise one sentence when something stands in the way of a start."""
+    begun = time.time()
+    log.configure(settings.log, role=part.value)
+    log.starting(version=version(), data=settings.node.data, aet=settings.node.aet)
+    preflight.clock()
+    preflight.data_directory(settings.node.data)
+    with layout.owned(settings.node.data, part.value):
+        preflight.tls(settings.tls)
+        sockets = _bind(settings, part)
+        migrate_database(settings, say=lambda line: None)
+        metrics.begin(settings.node.data / "run" / "metrics" / part.value)
+        shared = roles.Shared(settings, sockets)
+        owner = _Owner(shared, part, reread, begun)
+        supervisor = supervise.Supervisor(_roles(shared, part), owner, drain=settings.node.drain)
+        try:
+            supervisor.run()
+        finally:
+            state.clear(settings.node.data, part.value)
+            log.stopped(seconds=round(time.time() - begun, 3))
+
+
+def version() -> str:
+    """Return the version of the installed program."""
+    return importlib.metadata.version("dicom-node")
+
+
+def database_url(settings: model.Settings) -> str:
+    """Return where the index is: as configured, or SQLite in the data directory."""
+    return settings.storage.database or f"sqlite:///{layout.database(settings.node.data)}"
+
+
+def migrate_database(settings: model.Settings, say: Callable[[str], None]) -> migrate.Status:
+    """Bring the database to this program's revision, or refuse one that is newer."""
+    settings.node.data.mkdir(parents=True, exist_ok=True)
+    database = db.open(database_url(settings))
+    try:
+        return migrate.upgrade(database, say)
+    finally:
+        database.close()  # nothing of it may be held over the fork
+
+
+def _bind(settings: model.Settings, part: Part) -> roles.Sockets:
+    """Take the sockets that systemd hands over, else bind them: all of them, before anything starts."""
+    given = notify.listen_sockets()
+    node = settings.node
+    dicom: list[socket.socket] = []
+    tls: list[socket.socket] = []
+    web: socket.socket | None = None
+    if part in (Part.ALL, Part.LISTEN):
+        dicom = given.get("dicom") or [
+            preflight.listen(node.host, node.port, "DICOM", "choose another port with --port")
+        ]
+        if settings.tls.port is not None:
+            tls = given.get("dicom-tls") or [
+                preflight.listen(node.host, settings.tls.port, "DICOM over TLS", "choose another tls.port")
+            ]
+    if part in (Part.ALL, Part.WEB):
+        host, port = preflight.http_address(node.http)
+        web = next(iter(given.get("http", [])), None) or preflight.listen(
+            host, port, "HTTP", "choose another address with --http"
+        )
+    return roles.Sockets(tuple(dicom), tuple(tls), web)
+
+
+def _roles(shared: roles.Shared, part: Part) -> list[supervise.Role]:
+    """What runs, in the order of its start: what recovers first, what takes instances last."""
+    node = shared.settings.node
+    found: list[supervise.Role] = []
+    if part in (Part.ALL, Part.WEB):
+        found.append(supervise.Role("web", shared.web, 0))
+    if part in (Part.ALL, Part.LISTEN):
+        found.append(supervise.Role("adopt", shared.adopt, 0))
+        for number in range(1, node.listeners + 1):
+            found.append(supervise.Role(f"listen-{number}", shared.listener(number), 1))
+        found.append(supervise.Role("monitor", shared.monitor, 2))
+    if part in (Part.ALL, Part.WORK):
+        for number in range(1, node.workers + 1):
+            found.append(supervise.Role(f"work-{number}", shared.worker(number), 1))
+    return found
+
+
+class _Owner:
+    """What the daemon does when its supervisor has something to tell."""
+
+    def __init__(
+        self, shared: roles.Shared, part: Part, reread: Callable[[], model.Settings], begun: float
+    ) -> None:
+        self._shared = shared
+        self._reread = reread
+        self._begun = begun
+        self._restarts: dict[str, int] = {}
+        self._state = state.State(part=part.value, pid=os.getpid(), version=version(), started=begun)
+
+    def started(self, role: str, pid: int) -> None:
+        log.child_started(role=role, pid=pid)
+
+    def died(self, role: str, pid: int, how: str, restart_in: float) -> None:
+        log.child_died(role=role, pid=pid, how=how, restart_in=restart_in)
+        metrics.child_died(role=role, pid=pid)
+        self._shared.forget(role)
+
+    def ready(self) -> None:
+        seconds = round(time.time() - self._begun, 2)
+        log.ready(seconds=seconds, processes=len(self._state.children))
+        self._say(ready=True)
+        notify.ready(f"{self._shared.settings.node.aet} is ready")
+        if sys.stdout.isatty() or self._state.part == Part.ALL:
+            _banner(self._shared.settings, Part(self._state.part), seconds)
+
+    def word(self, role: str, word: supervise.Word) -> None:
+        if word.topic == "healthy":
+            # Only a node that answers a C-ECHO and can write feeds the watchdog.
+            notify.watchdog()
+
+    def hangup(self) -> object | None:
+        notify.reloading()
+        try:
+            fresh = self._reread()
+        except errors.NodeError as error:
+            log.config_refused(error=error)
+            self._say(reloads=self._state.reloads + 1, reload_error=str(error), reload_note="")
+            return None
+        finally:
+            notify.ready("reloaded")
+        change = config.changed(self._shared.settings, fresh)
+        self._shared.settings = change.settings
+        log.set_level(change.settings.log.level)
+        log.config_reloaded(applied=change.applied, restart=change.restart)
+        self._say(reloads=self._state.reloads + 1, reload_error="", reload_note=change.describe())
+        return change.settings
+
+    def verbosity(self, more: bool) -> object | None:
+        level = "debug" if more else self._shared.settings.log.level
+        log.set_level(level)
+        log.level_changed(level=level)
+        fresh = dataclasses.replace(
+            self._shared.settings, log=dataclasses.replace(self._shared.settings.log, level=level)
+        )
+        return fresh
+
+    def draining(self, role_names: Sequence[str]) -> None:
+        notify.stopping()
+        log.draining(roles=role_names, seconds=self._shared.settings.node.drain)
+
+    def changed(self, children: Sequence[supervise.ChildState]) -> None:
+        self._say(
+            children=tuple(
+                state.Child(child.name, child.pid, child.ready, child.restarts) for child in children
+            )
+        )
+
+    def tick(self) -> None:
+        """Nothing is due by the second; the children keep their own clocks."""
+
+    def _say(self, **changes: object) -> None:
+        self._state = dataclasses.replace(self._state, **changes)  # type: ignore[arg-type]
+        try:
+            state.write(self._shared.settings.node.data, self._state)
+        except OSError as error:
+            # A full disk must not end the supervisor: the file is for people.
+            log.storage_failed(what="state file", error=error)
+
+
+def _banner(settings: model.Settings, part: Part, seconds: float) -> None:
+    """Say where we listen, and what to try."""
+    node = settings.node
+    lines = [f"dicom-node {version()} is ready after {seconds} s."]
+    if part in (Part.ALL, Part.LISTEN):
+        lines.append(f"  DICOM  {node.aet} on {node.host}:{node.port}")
+        if settings.tls.port is not None:
+            lines.append(f"  TLS    {node.aet} on {node.host}:{settings.tls.port}")
+    if part in (Part.ALL, Part.WEB):
+        lines.append(f"  HTTP   http://{node.http}/")
+    lines.append(f"  data   {pathlib.Path(node.data).resolve()}")
+    if part == Part.ALL:
+        lines += [
+            "Try next:",
+            f"  dicom-node echo {node.aet}@127.0.0.1:{node.port}",
+            f"  dicom-node send {node.aet}@127.0.0.1:{node.port} FOLDER",
+            f"  dicom-node images list --data {node.data}",
+        ]
+    print("\n".join(lines), flush=True)

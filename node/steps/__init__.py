@@ -1,0 +1,1 @@
+"""Steps of a plan, one file each: thin glue from what the configuration says to the modules below."""
