@@ -102,7 +102,9 @@ NAMED: Mapping[str, Table] = {
             "addresses": kinds.NETWORKS,
             "tls": kinds.FLAG,
             "certificate": kinds.WORDS,
-            "rights": kinds.list_of(kinds.choice(model.Right), kinds.choice(model.Right).allowed, frozenset),
+            "rights": kinds.list_of(
+                kinds.choice(model.Right), "rights out of " + ", ".join(model.Right), frozenset
+            ),
             "associations": kinds.whole(1, 10_000),
             "rate": kinds.RATE,
             "max_instance": kinds.SIZE,

@@ -32,7 +32,8 @@ def locate(text: str) -> dict[Key, int]:
             double = text.startswith("[[", at)
             prefix, at = _dotted(text, at + 1 + double)
             at = text.index("]", at) + 1 + double
-            lines.setdefault(prefix, line)
+            for length in range(1, len(prefix) + 1):
+                lines.setdefault(prefix[:length], line)
         else:
             key, at = _dotted(text, at)
             for length in range(len(prefix) + 1, len(prefix) + len(key)):
