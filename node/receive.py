@@ -20,6 +20,8 @@ from node.files import disk as disks
 from node.files import journal as journals
 from node.files import layout, reader, spool
 
+Allowed = Callable[[model.Identity, str], None]
+
 THRESHOLD = 1 << 20  # larger data sets go to the spool: written once instead of twice
 
 
@@ -33,6 +35,7 @@ class Fault(enum.Enum):
     MISSING_UID = "missing-uid"  # the data set does not say which study, series or class it belongs to
     TOO_LARGE = "too-large"  # over the cap on one instance
     NOT_DICOM = "not-dicom"  # a file that holds something else
+    CONFLICT = "conflict"  # its UIDs are held with other bytes, and the policy is to refuse
 
 
 class Refused(errors.Permanent):
@@ -238,12 +241,17 @@ class Incoming:
         file.write(fragment)
         self._buffer = bytearray()
 
-    def commit(self) -> model.Arrival:
-        """Return once the instance survives a power loss; Refused, StorageFull or StorageFailed otherwise."""
+    def commit(self, allowed: Allowed | None = None) -> model.Arrival:
+        """Return once the instance survives a power loss; Refused, StorageFull or StorageFailed otherwise.
+
+        `allowed` is asked last before that, with the identity and the digest, and may raise Refused.
+        """
         try:
             identity = self._check()
             digest = self._digest.digest()
             arrival = self._arrival(identity, "sha256:" + digest.hex(), datetime.datetime.now(datetime.UTC))
+            if allowed is not None:
+                allowed(identity, arrival.digest)
             file = self._file
             if file is None:
                 self._receiver.append(arrival, digest, self._buffer, "", self.note)
