@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from node import model
+from node.dicom import shapes
 from node.dicom import syntax as syntaxes
 from node.dicom import vr as vrs
 from node.dicom import walk as walking
 from node.dicom.syntax import Buffer
 
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
+_NEVER = walking.NEVER
+_BATCH = 4096  # rows looked at before they are forgotten
 _STUDY, _SERIES = 0x0020000D, 0x0020000E
 
 
@@ -30,9 +33,9 @@ def check(
     order, explicit = enc.order, enc.explicit
     read_explicit, read_implicit, _ = walking.readers(order)
     short, known = vrs.SHORT[order], vrs.IMPLICIT
+    advance = shapes.SHAPES[order, explicit].advance
     uids = {_SOP_CLASS: "", _SOP_INSTANCE: "", _STUDY: "", _SERIES: ""}
-    wanted: dict[int, str] = uids
-    nothing: dict[int, str] = {}
+    rows: list[shapes.Row] = []  # never more than a few thousand
     # the scope: its end, whether a delimiter ends it, whether it holds items, whether these are fragments
     limit, undefined, sequence, fragments = end, False, False, False
     stack: list[tuple[int, bool, bool, bool, bool]] = []
@@ -40,23 +43,26 @@ def check(
     while True:
         if sequence:
             pass
+        elif not stack:
+            rows.clear()
+            pos = advance(buffer, pos, end, _NEVER, rows, _BATCH)
+            if rows:
+                start = rows[-1][2]
+                for row in rows:
+                    if row[0] in uids and not uids[row[0]]:  # of one that stands twice, the first
+                        uids[row[0]] = _uid(buffer, row[3], min(row[4], end))
         elif explicit:
             while pos + 8 <= limit:
-                group, element, code, length = read_explicit(buffer, pos)
+                group, _, code, length = read_explicit(buffer, pos)
                 if short[code] is None or group == 0xFFFE:
                     break
-                if (tag := group << 16 | element) in wanted:
-                    uids[tag] = _uid(buffer, pos + 8, min(pos + 8 + length, limit))
                 start = pos
                 pos += 8 + length
         else:
             while pos + 8 <= limit:
                 group, element, length = read_implicit(buffer, pos)
-                tag = group << 16 | element
-                if length == 0xFFFFFFFF or group == 0xFFFE or known[tag] == "SQ":
+                if length == 0xFFFFFFFF or group == 0xFFFE or known[group << 16 | element] == "SQ":
                     break
-                if tag in wanted:
-                    uids[tag] = _uid(buffer, pos + 8, min(pos + 8 + length, limit))
                 start = pos
                 pos += 8 + length
         if pos > limit:
@@ -66,8 +72,6 @@ def check(
             if not stack:
                 break
             limit, undefined, sequence, fragments, explicit = stack.pop()
-            if not stack:
-                wanted = uids
             continue
         if pos + 8 > limit:
             if not stack and walking.is_padding(buffer, pos, limit):
@@ -92,8 +96,6 @@ def check(
             elif tag == vrs.SEQUENCE_END and length == 0:
                 if undefined:
                     limit, undefined, sequence, fragments, explicit = stack.pop()
-                    if not stack:
-                        wanted = uids
             else:
                 walking.lie("something else than an item stands in a sequence", pos, tag)
             pos += 8
@@ -114,6 +116,8 @@ def check(
             if after > limit:
                 walking.lie(f"a length of {length} reaches beyond what encloses it", pos, tag)
             if name != "SQ":
+                if not stack and tag in uids and not uids[tag]:
+                    uids[tag] = _uid(buffer, offset, after)
                 pos = after
                 continue
             stack.append((limit, undefined, False, False, explicit))
@@ -128,7 +132,7 @@ def check(
         fragments = tag == vrs.PIXEL_DATA or name in ("OB", "OW")
         if name == "UN":
             explicit = False
-        sequence, wanted, pos = True, nothing, offset
+        sequence, pos = True, offset
     return model.Identity(uids[_SOP_CLASS], uids[_SOP_INSTANCE], uids[_STUDY], uids[_SERIES])
 
 

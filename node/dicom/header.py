@@ -174,6 +174,7 @@ _REFERENCES = (
     0x0040A375,
 )  # Referenced Series Sequence; Current Requested Procedure Evidence Sequence
 _MOST_REFERENCES = 10_000  # more than a study has images; what lists more is cut, with a note
+_MOST_ELEMENTS = 500_000  # before that; the largest structured reports have a fifth
 _LAST = 0x00710000  # no field lies beyond, and large objects have most of their elements there
 _CHARSET = 0x00080005
 _TIME = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?")
@@ -188,8 +189,8 @@ def attributes(buffer: Buffer, syntax: str) -> Header:
     enc = encoding(syntax)
     if enc.deflated:
         buffer = inflate(buffer)
-    rows, _ = walk.walk(buffer, 0, len(buffer), enc, stop=_LAST)
-    top = {row[0]: row for row in rows if row[5] < 0}
+    rows, _ = walk.walk(buffer, 0, len(buffer), enc, stop=_LAST, most=_MOST_ELEMENTS)
+    top = {row[0]: row for row in reversed(rows) if row[5] < 0}  # of one that stands twice, the first
     at = top.get(_CHARSET)
     sets = _codes(bytes(buffer[at[3] : at[4]])) if at else ()
     decode = charset.decoder(sets)

@@ -13,15 +13,15 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from node import errors
+from node.dicom import shapes
 from node.dicom import vr as vrs
 from node.dicom.syntax import Buffer, Encoding
 
 DEPTH = 65536  # nested sequences and items; beyond is an attack
+MOST = 4_000_000  # elements of one data set; the largest multi-frame objects have half as many
 NEVER = 0xFFFE0000  # items and delimiters begin here, so nothing that is sought lies beyond
 
-# tag, VR ("" of an item), start of the header, start of the value, end (a delimiter included), row of the
-# sequence or item around it (-1: none). A plain tuple: one is made for every element.
-Row = tuple[int, str, int, int, int, int]
+Row = shapes.Row
 
 _ITEM, _ITEM_END, _SEQUENCE_END = vrs.ITEM, vrs.ITEM_END, vrs.SEQUENCE_END
 _UNDEFINED = vrs.UNDEFINED
@@ -95,9 +95,19 @@ def _odd_vr(
 
 
 def walk(
-    buffer: Buffer, start: int, end: int, enc: Encoding, *, stop: int | None = None, depth: int = DEPTH
+    buffer: Buffer,
+    start: int,
+    end: int,
+    enc: Encoding,
+    *,
+    stop: int | None = None,
+    depth: int = DEPTH,
+    most: int = MOST,
 ) -> tuple[list[Row], int]:
-    """The rows of a data set, and where the walk ended: before `stop`, or behind the last element."""
+    """The rows of a data set, and where the walk ended: before `stop`, or behind the last element.
+
+    Memory is bounded by `most` rows; a data set with more elements is refused here, though `check` takes it.
+    """
     if end > start:
         refuse_other_things(buffer, start, end, enc)
     rows: list[Row] = []
@@ -106,6 +116,7 @@ def walk(
     read_explicit, read_implicit, _ = readers(order)
     short = vrs.SHORT[order]
     known = vrs.IMPLICIT
+    advance = shapes.SHAPES[order, explicit].advance
     barrier = outer = min(stop if stop is not None else NEVER, NEVER)
     stack: list[tuple[int, int, bool, bool, bool]] = []  # the enclosing scopes, in the variables below
     row, limit, undefined, sequence = -1, end, False, False  # whose row, until where, and what it is
@@ -116,8 +127,13 @@ def walk(
             while True:
                 if sequence:
                     pass
+                elif not stack:
+                    pos = advance(buffer, pos, limit, outer, rows, most)
                 elif explicit:
-                    while pos + 8 <= limit:  # the hot loop: most elements of most headers never leave it
+                    near = min(
+                        limit, pos + 8 * (most - len(rows))
+                    )  # no more rows than `most` before this place
+                    while pos + 8 <= near:  # elements of items; those at the top never come here
                         group, element, code, length = read_explicit(buffer, pos)
                         name = short[code]
                         tag = group << 16 | element
@@ -128,7 +144,8 @@ def walk(
                         append((tag, name, pos, offset, after, row))
                         pos = after
                 else:
-                    while pos + 8 <= limit:
+                    near = min(limit, pos + 8 * (most - len(rows)))
+                    while pos + 8 <= near:
                         group, element, length = read_implicit(buffer, pos)
                         tag = group << 16 | element
                         if length == _UNDEFINED or tag >= barrier:
@@ -140,6 +157,8 @@ def walk(
                         after = offset + length
                         append((tag, name, pos, offset, after, row))
                         pos = after
+                if len(rows) >= most:
+                    lie(f"more than {most} elements", pos)
                 if pos > limit:
                     last = rows[-1]
                     lie(f"a length of {last[4] - last[3]} reaches beyond what encloses it", last[2], last[0])

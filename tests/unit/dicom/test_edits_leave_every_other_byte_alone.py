@@ -201,7 +201,7 @@ def test_removing_all_of_a_vr_leaves_none(data: st.DataObject) -> None:
     assert not any(element.tag & 0x10000 for element in scan.scan(private, syntax))
 
 
-@pytest.mark.parametrize("path", made.samples(), ids=lambda path: os.path.basename(path))
+@pytest.mark.parametrize("path", made.samples(), ids=os.path.basename)
 def test_sample_files_survive_an_edit_and_its_inverse(path: str) -> None:
     with open(path, "rb") as source:
         raw = source.read()
