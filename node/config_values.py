@@ -154,7 +154,7 @@ def list_of(item: Kind, many: str, make: Callable[[list[object]], object] = tupl
 
     def read(value: object) -> object:
         if not isinstance(value, list):
-            raise Wrong(f"as in [{show(value)}]" if isinstance(value, str) else "")
+            raise Wrong(f"write [{show(value)}]" if isinstance(value, str) else "")
         read_items = []
         for entry in value:
             try:

@@ -1,0 +1,391 @@
+"""Every mistake names its place, the value, and what is allowed."""
+
+from __future__ import annotations
+
+import pathlib
+import textwrap
+from collections.abc import Mapping
+
+import pytest
+
+from node import config, errors
+
+
+def told(tmp_path: pathlib.Path, text: str, environ: Mapping[str, str] | None = None) -> list[str]:
+    path = tmp_path / "node.toml"
+    path.write_text(textwrap.dedent(text))
+    with pytest.raises(config.Mistakes) as caught:
+        config.load(path, {}, environ or {})
+    return [mistake.replace(f"{tmp_path}/", "") for mistake in caught.value.mistakes]
+
+
+WRONG_VALUES = {
+    "a text for a port": (
+        '[node]\nport = "104"',
+        'node.toml:2: node.port = "104": give a port from 1 to 65535',
+    ),
+    "a port out of range": (
+        "[node]\n\nport = 70000",
+        "node.toml:3: node.port = 70000: give a port from 1 to 65535",
+    ),
+    "a truth value for a number": (
+        "[node]\nlisteners = true",
+        "node.toml:2: node.listeners = true: give a whole number from 1 to 64",
+    ),
+    "a number for a truth value": (
+        "[node]\naccept_unknown = 1",
+        "node.toml:2: node.accept_unknown = 1: give true or false",
+    ),
+    "an AE title that is too long": (
+        '[node]\naet = "SEVENTEEN_LETTERS"',
+        (
+            'node.toml:2: node.aet = "SEVENTEEN_LETTERS": '
+            "give an AE title: 1 to 16 ASCII characters, no backslash"
+        ),
+    ),
+    "an AE title with a control character": (
+        '[node]\naet = "A\\nB"',
+        'node.toml:2: node.aet = "A\\nB": give an AE title: 1 to 16 ASCII characters, no backslash',
+    ),
+    "an address without a port": (
+        '[node]\nhttp = "localhost"',
+        'node.toml:2: node.http = "localhost": give HOST:PORT, as in 127.0.0.1:8112',
+    ),
+    "a misspelt word": (
+        '[log]\nlevel = "warn"',
+        (
+            'node.toml:2: log.level = "warn": give one of "debug", "info", "warning" or "error"; '
+            'did you mean "warning"?'
+        ),
+    ),
+    "a time without a unit that is known": (
+        '[limits]\nidle_timeout = "5 fortnights"',
+        (
+            'node.toml:2: limits.idle_timeout = "5 fortnights": '
+            'give more than zero seconds, as in 30, "30s", "5m" or "7d"'
+        ),
+    ),
+    "no time at all": (
+        "[limits]\npdu_timeout = 0",
+        (
+            'node.toml:2: limits.pdu_timeout = 0: give more than zero seconds, as in 30, "30s", "5m" or "7d"; '
+            "zero is not a time to wait"
+        ),
+    ),
+    "a time that is not a number": (
+        "[node]\ndrain = nan",
+        'node.toml:2: node.drain = nan: give seconds, or a time as in "30s", "5m", "12h" or "7d"',
+    ),
+    "a size in another unit": (
+        '[storage]\nmin_free = "2 pounds"',
+        'node.toml:2: storage.min_free = "2 pounds": give bytes, or a size as in "500 MB" or "2 GiB"',
+    ),
+    "a journal that is too small": (
+        '[storage]\njournal = "1 MB"',
+        (
+            'node.toml:2: storage.journal = "1 MB": give bytes, or a size as in "500 MB" or "2 GiB"; '
+            "at least 67108864"
+        ),
+    ),
+    "a database that we do not speak, and its password": (
+        '[storage]\ndatabase = "mysql://root:hunter2@db/x"',
+        (
+            'node.toml:2: storage.database = "mysql://root:***@db/x": '
+            "give a database URL, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
+        ),
+    ),
+    "one wrong entry of a list": (
+        '[peers.a]\naet = "A"\nrights = [\n  "store",\n  "fnd",\n]',
+        (
+            'node.toml:3: peers.a.rights = ["store", "fnd"]: '
+            'give a list of rights out of echo, store, find, retrieve, commit; "fnd" is none of them, '
+            'did you mean "find"?'
+        ),
+    ),
+    "a text where a list belongs": (
+        '[peers.a]\naet = "A"\naddresses = "10.0.0.1"',
+        (
+            'node.toml:3: peers.a.addresses = "10.0.0.1": '
+            'give a list of IP addresses or networks, as in ["10.1.2.3", "10.1.0.0/16"]; write ["10.0.0.1"]'
+        ),
+    ),
+    "a network with host bits": (
+        '[peers.a]\naet = "A"\naddresses = ["10.0.0.1/8"]',
+        (
+            'node.toml:3: peers.a.addresses = ["10.0.0.1/8"]: give a list of IP addresses or networks, '
+            'as in ["10.1.2.3", "10.1.0.0/16"]; "10.0.0.1/8" is none of them'
+        ),
+    ),
+    "a transfer syntax that nobody knows": (
+        '[peers.a]\naet = "A"\nsyntaxes = ["jpeg2000loseless"]',
+        (
+            'node.toml:3: peers.a.syntaxes = ["jpeg2000loseless"]: give a list of transfer syntaxes by UID or '
+            'name, as in ["explicit", "JPEG2000Lossless"]; "jpeg2000loseless" is none of them, '
+            "did you mean JPEG2000Lossless?"
+        ),
+    ),
+    "a rate of zero": (
+        '[peers.a]\naet = "A"\nrate = 0',
+        "node.toml:3: peers.a.rate = 0: give a number greater than zero",
+    ),
+    "an hour that is none": (
+        '[schedules.s]\njob = "scrub"\nat = "24:00"',
+        'node.toml:3: schedules.s.at = "24:00": give a time of day, as in "03:30"',
+    ),
+    "a range that ends before it begins": (
+        '[rules.r]\naction = "keep"\n[rules.r.when]\nStudyDate = "20260201..20260101"',
+        (
+            'node.toml:4: rules.r.when.StudyDate = "20260201..20260101": give a value, a wildcard, a range, or a '
+            "list of these; the range '20260201..20260101' ends before it begins"
+        ),
+    ),
+}
+
+UNKNOWN_KEYS = {
+    "a table": ("[ndoe]\nport = 1", "node.toml:1: ndoe: there is no such table; did you mean node?"),
+    "a table like none": (
+        "[zzz]",
+        (
+            "node.toml:1: zzz: there is no such table; the tables are "
+            "node, log, storage, limits, tls, peers, destinations, rules, schedules"
+        ),
+    ),
+    "a key": ("[node]\nprot = 1", "node.toml:2: node.prot: there is no such key; did you mean port?"),
+    "a key like none": (
+        "[log]\nxyzzy = 1",
+        "node.toml:2: log.xyzzy: there is no such key; [log] has level, format, patient_data",
+    ),
+    "a key before all tables": (
+        "port = 104",
+        (
+            "node.toml:1: port: there is no such key; the tables are "
+            "node, log, storage, limits, tls, peers, destinations, rules, schedules"
+        ),
+    ),
+    "a key of an inner table": (
+        "[storage.retention]\nmax_aeg = 1",
+        "node.toml:2: storage.retention.max_aeg: there is no such key; did you mean max_age?",
+    ),
+    "a key of a peer": (
+        '[peers.a]\naet = "A"\nhots = "x"',
+        "node.toml:3: peers.a.hots: there is no such key; did you mean host?",
+    ),
+    "a dotted key": (
+        "[node]\nlog.level = 1",
+        (
+            "node.toml:2: node.log: there is no such key; [node] has aet, host, port, http, data, listeners, "
+            "workers, drain, accept_any_called, accept_unknown"
+        ),
+    ),
+    "a keyword in a rule": (
+        '[rules.r]\naction = "keep"\nwhen.Modalty = "CT"',
+        "node.toml:3: rules.r.when.Modalty: there is no such element; did you mean Modality?",
+    ),
+    "a sequence in a rule": (
+        '[rules.r]\naction = "keep"\nwhen.ReferencedImageSequence = "CT"',
+        (
+            "node.toml:3: rules.r.when.ReferencedImageSequence: a rule cannot look into "
+            "ReferencedImageSequence, which is no text or number (SQ)"
+        ),
+    ),
+}
+
+WRONG_SHAPES = {
+    "a value for a table": ('log = "info"', 'node.toml:1: log = "info": this is a table, write [log]'),
+    "a value for a peer": (
+        '[peers]\nct = "CT"',
+        'node.toml:2: peers.ct = "CT": each of these is a table, write [peers.NAME]',
+    ),
+    "a value for an inner table": (
+        "[storage]\nretention = 90",
+        "node.toml:2: storage.retention = 90: this is a table, write [storage.retention]",
+    ),
+    "a list of tables": (
+        "[[node]]\nport = 1",
+        "node.toml:1: node = [{port = 1}]: this is a table, write [node]",
+    ),
+    "a name that is none": (
+        '[peers."../etc"]\naet = "A"',
+        'node.toml:1: peers has "../etc": give a name of letters, digits, `_`, `.` and `-`, at most 64',
+    ),
+    "a peer without its AE title": (
+        "[node]\n[peers.ct]\nport = 104",
+        "node.toml:2: [peers.ct] has no aet: give an AE title: 1 to 16 ASCII characters, no backslash",
+    ),
+    "a rule without its action": (
+        '[rules.r.when]\nModality = "CT"',
+        'node.toml:1: [rules.r] has no action: give one of "keep", "discard" or "quarantine"',
+    ),
+}
+
+WHAT_DOES_NOT_FIT = {
+    "a destination without its peer": (
+        '[peers.pacs]\naet = "P"\nhost = "h"\n[destinations.d]\npeer = "pasc"',
+        'node.toml:5: destinations.d.peer = "pasc": there is no such peer; did you mean pacs?',
+    ),
+    "a destination with no peers about": (
+        '[destinations.d]\npeer = "pacs"',
+        (
+            'node.toml:2: destinations.d.peer = "pacs": '
+            "there is no such peer; there is none in this configuration"
+        ),
+    ),
+    "a destination that cannot be reached": (
+        '[peers.pacs]\naet = "P"\n[destinations.d]\npeer = "pacs"',
+        'node.toml:4: destinations.d.peer = "pacs": this peer has no host to send to: give [peers.pacs] one',
+    ),
+    "two peers that cannot be told apart": (
+        '[peers.a]\naet = "CT"\n[peers.b]\naet = "CT"',
+        (
+            'node.toml:4: peers.b.aet = "CT": peer a has the same AE title and addresses, '
+            "so that a caller could be either: tell them apart by addresses"
+        ),
+    ),
+    "a rule behind one that takes everything": (
+        '[rules.all]\naction = "keep"\n[rules.late]\naction = "discard"',
+        "node.toml:3: rules.late is never reached: rule all before it has no condition and takes everything",
+    ),
+    "a time for what is not kept": (
+        '[rules.r]\naction = "discard"\nfor = "7d"',
+        'node.toml:3: rules.r.for: action is "discard", and only "keep" has a time',
+    ),
+    "a schedule without a time": (
+        '[schedules.s]\njob = "retention"',
+        (
+            "node.toml:1: schedules.s has neither at nor every: "
+            'give one of them, as in at = "03:30" or every = "6h"'
+        ),
+    ),
+    "a schedule with two times": (
+        '[schedules.s]\njob = "retention"\nat = "01:00"\nevery = "1h"',
+        (
+            "node.toml:1: schedules.s has both at and every: "
+            'give one of them, as in at = "03:30" or every = "6h"'
+        ),
+    ),
+    "a rate where nothing is read": (
+        '[schedules.s]\njob = "retention"\nat = "01:00"\nrate = "5 MB"',
+        'node.toml:4: schedules.s.rate: job is "retention", and only "scrub" has a rate',
+    ),
+    "TLS without a certificate": (
+        '[tls]\nport = 2762\nkey = "k.pem"',
+        "node.toml:2: tls.port needs tls.certificate: give the path of a PEM file",
+    ),
+    "a key without its certificate": (
+        '[tls]\nkey = "k.pem"',
+        "node.toml:2: tls.key needs tls.certificate: give the path of a PEM file",
+    ),
+    "one port for both listeners": (
+        '[tls]\nport = 11112\ncertificate = "c.pem"\nkey = "k.pem"',
+        "node.toml:2: tls.port = 11112 is the port without TLS too: give another",
+    ),
+    "certificates asked for and nobody to vouch": (
+        "[tls]\nclient_certificate = true",
+        "node.toml:2: tls.client_certificate needs tls.ca: give the PEM file of who vouches for callers",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG_VALUES.values(), ids=WRONG_VALUES)
+def test_a_wrong_value(tmp_path: pathlib.Path, text: str, message: str) -> None:
+    assert told(tmp_path, text) == [message]
+
+
+@pytest.mark.parametrize(("text", "message"), UNKNOWN_KEYS.values(), ids=UNKNOWN_KEYS)
+def test_an_unknown_key(tmp_path: pathlib.Path, text: str, message: str) -> None:
+    assert told(tmp_path, text) == [message]
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG_SHAPES.values(), ids=WRONG_SHAPES)
+def test_a_wrong_shape(tmp_path: pathlib.Path, text: str, message: str) -> None:
+    assert told(tmp_path, text) == [message]
+
+
+@pytest.mark.parametrize(("text", "message"), WHAT_DOES_NOT_FIT.values(), ids=WHAT_DOES_NOT_FIT)
+def test_what_does_not_fit_together(tmp_path: pathlib.Path, text: str, message: str) -> None:
+    assert told(tmp_path, text) == [message]
+
+
+NOT_TOML = {
+    "no equals sign": (
+        "[node]\nport\n",
+        "node.toml:2: this is not TOML: expected '=' after a key in a key/value pair",
+    ),
+    "a key twice": (
+        "[node]\nport = 1\nport = 2\n",
+        "node.toml:3: this is not TOML: cannot overwrite a value",
+    ),
+    "an open string": ('[node]\naet = "A\n', "node.toml:2: this is not TOML: illegal character '\\n'"),
+    "an open list": ("[a]\nb = [1,\n\n", "node.toml:2: this is not TOML: "),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), NOT_TOML.values(), ids=NOT_TOML)
+def test_what_is_not_toml_has_a_line(tmp_path: pathlib.Path, text: str, message: str) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(text)
+    with pytest.raises(errors.ConfigError) as caught:
+        config.load(path)
+    assert str(caught.value).replace(f"{tmp_path}/", "").startswith(message)
+
+
+def test_all_mistakes_are_told_in_the_order_of_the_file(tmp_path: pathlib.Path) -> None:
+    text = """\
+        [limits]
+        pdu = 1
+        [node]
+        port = 0
+        prot = 3
+        [peers.a]
+        """
+    mistakes = told(tmp_path, text, {"DICOM_NODE_WORKERS": "many"})
+    assert [mistake.split(": ")[0].split(" = ")[0] for mistake in mistakes] == [
+        "node.toml:2",
+        "node.toml:4",
+        "node.toml:5",
+        "node.toml:6",
+        "DICOM_NODE_WORKERS",
+    ]
+
+
+def test_several_mistakes_are_counted_one_stands_alone(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text("[node]\nport = 0\nworkers = -1\n")
+    with pytest.raises(config.Mistakes, match=r"^2 mistakes in the configuration:\n  .*port.*\n  .*workers"):
+        config.load(path)
+
+
+def test_a_mistake_in_the_environment_names_the_variable() -> None:
+    environ = {"DICOM_NODE_PORT": "abc", "DICOM_NODE_LIMITS__PDU": "1", "DICOM_NODE_PROT": "1", "OTHER": "x"}
+    with pytest.raises(config.Mistakes) as caught:
+        config.load(None, {}, environ)
+    assert caught.value.mistakes == (
+        "DICOM_NODE_LIMITS__PDU = 1: give a number of bytes from 4096 to 1048576",
+        'DICOM_NODE_PORT = "abc": give a port from 1 to 65535',
+        "DICOM_NODE_PROT: there is no such setting; did you mean DICOM_NODE_PORT?",
+    )
+
+
+def test_a_mistake_in_a_flag_names_the_flag() -> None:
+    with pytest.raises(config.Mistakes) as caught:
+        config.load(None, {"port": 0, "log.level": "loud"})
+    assert caught.value.mistakes == (
+        "--port = 0: give a port from 1 to 65535",
+        '--log-level = "loud": give one of "debug", "info", "warning" or "error"',
+    )
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(
+        errors.ConfigError,
+        match=r"^the configuration file /nowhere/x\.toml cannot be read \(No such file or directory\): "
+        r"give another with --config$",
+    ):
+        config.load(pathlib.Path("/nowhere/x.toml"))
+
+
+def test_a_file_in_another_encoding(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_bytes(b"[node]\n# f\xfcr\n")
+    with pytest.raises(errors.ConfigError, match=r":2: this is not UTF-8 text: save the file as UTF-8$"):
+        config.load(path)
