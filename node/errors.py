@@ -66,5 +66,9 @@ class PeerUnreachable(Transient):
     """No association: the network, the address, or nobody there."""
 
 
+class PeerBusy(Transient):
+    """The peer answered, and the answer is not now."""
+
+
 class PeerRefused(Permanent):
     """The peer answered, and the answer is no."""

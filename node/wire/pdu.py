@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from node import errors
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-IMPLEMENTATION_CLASS = "1.2.826.0.1.3680043.8.498.20251121.1.1"
-IMPLEMENTATION_VERSION = "DICOM_NODE_1"
+IMPLEMENTATION_CLASS = "2.25.197815036718284590452353602874713526625"  # as in the files that we write
+IMPLEMENTATION_VERSION = "DICOM_NODE_0_1"
 
 ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ = 0x01, 0x02, 0x03
 P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 0x04, 0x05, 0x06, 0x07
@@ -363,9 +363,7 @@ def _user(data: bytes) -> User:
         elif kind == 0x59:
             response = cursor.sized()
         # Others are skipped (PS3.8 9.3.1).
-    return User(
-        max_pdu, implementation, version, window, roles, extended, tuple(common), identity, response
-    )
+    return User(max_pdu, implementation, version, window, roles, extended, tuple(common), identity, response)
 
 
 class _Cursor:

@@ -1,0 +1,178 @@
+"""A connected socket, plain or TLS, with waits that end and reads that need one system call.
+
+Plain sockets block with SO_RCVTIMEO: settimeout() would put a poll() before every recv(). TLS sockets do
+not block, and wait outside their lock: OpenSSL allows no read beside a write on one connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Sequence
+
+from node.wire import faults
+
+TICK = 0.5  # seconds that a read blocks before the caller may put its buffer away
+_TICK = struct.pack("ll", int(TICK), int(TICK % 1 * 1e6))
+_MOST_PARTS = 512  # buffers of one sendmsg; the system takes 1,024
+_LINGER_BYTES = 1 << 20  # what is read and thrown away so that an A-ABORT is not lost to a reset
+
+Part = bytes | bytearray | memoryview
+
+
+class Stream:
+    """A connected TCP socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        sock.setblocking(True)
+        with contextlib.suppress(OSError):  # a socket that is no TCP socket, in a test
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TICK)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TICK)
+        self._closed = False
+
+    def read(self, view: memoryview) -> int | None:
+        """Read what is there into a view; None when nothing came within a tick, 0 at the end."""
+        try:
+            return self.sock.recv_into(view)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise faults.gone(f"the connection broke ({error.strerror or error})") from error
+
+    def peek(self, view: memoryview) -> int | None:
+        """Read what is there without waiting."""
+        try:
+            return self.sock.recv_into(view, 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise faults.gone(f"the connection broke ({error.strerror or error})") from error
+
+    def wait(self, deadline: float) -> bool:
+        """Wait until there is something to read; False at the deadline."""
+        return self._poll(select.POLLIN, deadline)
+
+    def write(self, parts: Sequence[Part], size: int, deadline: float) -> None:
+        """Send all of these parts, together `size` bytes, before the deadline."""
+        try:
+            if len(parts) <= _MOST_PARTS:
+                sent = self.sock.sendmsg(parts)
+                if sent == size:
+                    return
+            else:
+                sent = 0
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise faults.gone(f"the connection broke ({error.strerror or error})") from error
+        self._write_rest(parts, sent, deadline)
+
+    def _write_rest(self, parts: Sequence[Part], sent: int, deadline: float) -> None:
+        left = [memoryview(part).cast("B") for part in parts if len(part)]
+        while True:
+            while left and sent >= len(left[0]):
+                sent -= len(left.pop(0))
+            if not left:
+                return
+            left[0] = left[0][sent:]
+            if time.monotonic() >= deadline:
+                raise faults.AssociationLost("the peer does not read what is sent to it")
+            try:
+                sent = self.sock.sendmsg(left[:_MOST_PARTS])
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                raise faults.gone(f"the connection broke ({error.strerror or error})") from error
+
+    def shutdown_read(self) -> None:
+        """Wake whoever is reading: there will be nothing more."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RD)
+
+    def cut(self) -> None:
+        """Break the connection from another thread; its own thread then closes the socket."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self, linger: float = 0.0) -> None:
+        """Close; with a linger, let the peer read our last words first."""
+        if self._closed:
+            return
+        self._closed = True
+        if linger > 0:
+            with contextlib.suppress(OSError, ValueError):
+                self._linger(linger)
+        self.sock.close()
+
+    def _linger(self, seconds: float) -> None:
+        # Closing with unread input sends a reset, which may overtake an A-ABORT or A-ASSOCIATE-RJ.
+        self.sock.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + seconds
+        taken = 0
+        while taken < _LINGER_BYTES and self._poll(select.POLLIN, deadline):
+            got = len(socket.socket.recv(self.sock, 65536, socket.MSG_DONTWAIT))
+            if not got:
+                return
+            taken += got
+
+    def _poll(self, events: int, deadline: float) -> bool:
+        poller = select.poll()
+        poller.register(self.sock.fileno(), events)
+        left = deadline - time.monotonic()
+        return bool(poller.poll(max(0, int(left * 1000) + 1))) if left > 0 else bool(poller.poll(0))
+
+
+class TlsStream(Stream):
+    """A TLS connection after its handshake."""
+
+    sock: ssl.SSLSocket
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        super().__init__(sock)
+        sock.setblocking(False)
+        self._lock = threading.Lock()
+
+    def read(self, view: memoryview) -> int | None:
+        got = self.peek(view)
+        if got is None and self.wait(time.monotonic() + TICK):
+            got = self.peek(view)
+        return got
+
+    def peek(self, view: memoryview) -> int | None:
+        try:
+            with self._lock:
+                return self.sock.recv_into(view)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        except ssl.SSLEOFError:
+            return 0
+        except OSError as error:
+            raise faults.gone(f"the TLS connection broke ({error.strerror or error})") from error
+
+    def write(self, parts: Sequence[Part], size: int, deadline: float) -> None:
+        # One record after the other of joined bytes: the copy costs little beside the cipher.
+        left = memoryview(parts[0] if len(parts) == 1 else b"".join(parts)).cast("B")
+        while left:
+            try:
+                with self._lock:
+                    sent = self.sock.send(left)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                if not self._poll(select.POLLOUT, deadline):
+                    raise faults.AssociationLost("the peer does not read what is sent to it") from None
+                continue
+            except OSError as error:
+                raise faults.gone(f"the TLS connection broke ({error.strerror or error})") from error
+            left = left[sent:]
+
+    def _linger(self, seconds: float) -> None:
+        with contextlib.suppress(ssl.SSLError):
+            self.sock.unwrap()  # says goodbye in TLS too; not blocking, it does not wait for theirs
+        super()._linger(seconds)
