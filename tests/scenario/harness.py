@@ -18,20 +18,19 @@ from tests import oracle, raw
 
 AET = "NODE"
 # Small on purpose: a ring that turns over often is a ring whose turning over is tested.
-CONFIGURATION = """
-[node]
-aet = "NODE"
-host = "127.0.0.1"
-drain = "10s"
+CONFIGURATION: dict[str, dict[str, object]] = {
+    "node": {"aet": AET, "host": "127.0.0.1", "drain": "10s"},
+    "log": {"format": "json", "level": "debug"},
+    "storage": {"min_free": "0", "journal": "64MiB"},
+}
 
-[log]
-format = "json"
-level = "debug"
 
-[storage]
-min_free = "0"
-journal = "64MiB"
-"""
+def toml(tables: Mapping[str, Mapping[str, object]]) -> str:
+    """The tables as TOML; strings, numbers, booleans and lists of them."""
+    lines = []
+    for name, values in tables.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+    return "\n".join(lines)
 
 
 def free_port() -> int:
@@ -44,14 +43,20 @@ def free_port() -> int:
 class Node:
     """One daemon on one data directory; it can be started again after it went."""
 
-    def __init__(self, work: pathlib.Path, data: pathlib.Path | None = None, more: str = "") -> None:
-        """`more` is TOML that is added to the configuration."""
+    def __init__(
+        self, work: pathlib.Path, data: pathlib.Path | None = None, **tables: Mapping[str, object]
+    ) -> None:
+        """`tables` are tables of the configuration that change single values of it."""
         work.mkdir(parents=True, exist_ok=True)
         self.work = work
         self.data = data or work / "data"
         self.port, self.http = free_port(), free_port()
         self.config = work / "node.toml"
-        self.config.write_text(CONFIGURATION + more)
+        merged = {
+            name: {**CONFIGURATION.get(name, {}), **tables.get(name, {})}
+            for name in (*CONFIGURATION, *tables)
+        }
+        self.config.write_text(toml(merged))
         self.log = work / "node.log"
         self.process: subprocess.Popen[bytes] | None = None
 
