@@ -68,6 +68,28 @@ def find(connection: sqlalchemy.Connection, uids: Iterable[str]) -> dict[str, li
     return found
 
 
+_FIRST = (
+    sqlalchemy.select(_instance.digest)
+    .join(tables.series, tables.series.c.key == _instance.series_key)
+    .join(tables.study, tables.study.c.key == tables.series.c.study_key)
+    .where(
+        _instance.sop_instance == bindparam("sop_instance"),
+        tables.series.c.series == bindparam("series"),
+        tables.study.c.study == bindparam("study"),
+    )
+)
+
+
+def digest(connection: sqlalchemy.Connection, identity: model.Identity) -> str | None:
+    """The digest of the instance that is held under exactly these UIDs."""
+    names = {
+        "sop_instance": identity.sop_instance,
+        "series": identity.series,
+        "study": identity.study,
+    }
+    return connection.execute(_FIRST, names).scalar_one_or_none()
+
+
 def _holding(verdict: model.Verdict, row: Any, state: model.Held) -> Holding:
     _, sop_class, digest, path, offset, size = row[:6]
     return Holding(verdict, sop_class or "", digest, path, offset, size, state)

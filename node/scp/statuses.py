@@ -27,7 +27,7 @@ def of_store(error: errors.NodeError) -> int:
     """The status of a C-STORE that failed."""
     if isinstance(error, receive.Refused):
         if error.fault is receive.Fault.BAD_UID:
-            # Without a tag it is the command's own UID; a bad one inside the data set is the data set's fault.
+            # Without a tag it is the command's own UID; a bad one in the data set is the data set's fault.
             return INVALID_INSTANCE if error.tag is None else CANNOT_UNDERSTAND
         return _FAULTS[error.fault]
     if isinstance(error, errors.Transient):

@@ -1,0 +1,404 @@
+"""Storage commitment behind the answer: read the bytes again, compare their digests, report, try again.
+
+A transaction is in the database before its request is answered, and stays open there until the requester
+has taken the report, over restarts. Whoever works on one has claimed it for a while, so that several
+processes may run this beside each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import sqlalchemy
+
+from node import errors, model
+from node.dicom import commitment as words
+from node.dicom import statuses
+from node.files import journal, layout
+from node.index import commitment, db, holdings
+from node.send import base
+from node.send import commitment as sending
+
+LEASE = 60.0  # seconds that a claim holds; renewed while the bytes are being read
+ANSWER_WITHIN = 30.0  # seconds that a requester has to answer a report on its own association
+GIVE_UP_AFTER = 3 * 86400.0  # seconds since the request; a weekend and a day
+POLL = 5.0  # seconds between looks for what another process has left behind
+BARRIER = 20.0  # seconds to wait until what was acknowledged is filed
+
+_FIRST_DELAY, _LONGEST_DELAY = 5.0, 3600.0
+_BLOCK = 1 << 20
+
+
+class Line(Protocol):
+    """The association that a request came on."""
+
+    def report(self, transaction: str, references: Sequence[words.Reference]) -> bool:
+        """Send the report if the association still lives; whether it went out."""
+
+
+class Events(Protocol):
+    """What the owner wants to hear."""
+
+    def verified(self, transaction: str, committed: int, failed: int, seconds: float) -> None: ...
+
+    def reported(self, transaction: str, peer: str, committed: int, failed: int, *, same: bool) -> None: ...
+
+    def retry(self, transaction: str, peer: str, why: str, attempts: int, retry_in: float) -> None: ...
+
+    def abandoned(self, transaction: str, peer: str, why: str, attempts: int) -> None: ...
+
+    def damaged(self, sop_instance: str, path: str, why: str) -> None: ...
+
+    def database_failed(self, why: str, retry_in: float) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reach:
+    """How requesters are reached; replaced as a whole at a reload."""
+
+    peers: tuple[model.Peer, ...]  # the configured peers
+    aet: str  # our AE title, for a request that did not call us by one
+    tls: model.TlsSettings  # our identity where a peer is called over TLS
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reused:
+    """A request whose Transaction UID its requester had used for other instances."""
+
+    requester: str  # AE title that asked
+    transaction: str  # Transaction UID
+    called: str  # AE title it called us by
+    references: tuple[words.Reference, ...]  # what it asked for, each failed with 0131
+
+
+def delay(attempts: int) -> float:
+    """Seconds until the next attempt after so many; spread, so that not everything returns at once."""
+    grown = min(_FIRST_DELAY * 2.0 ** min(attempts, 20), _LONGEST_DELAY)
+    return grown * random.uniform(0.8, 1.2)
+
+
+def verdict(asked: commitment.Asked, copies: Sequence[holdings.Holding]) -> int | None:
+    """The Failure Reason that is plain from the index; None: it hangs on the bytes of the copies."""
+    if not copies:
+        return statuses.NO_SUCH_INSTANCE
+    if any(copy.verdict is model.Verdict.QUARANTINED for copy in copies):
+        return statuses.PROCESSING_FAILURE
+    classes = {copy.sop_class for copy in copies if copy.verdict is model.Verdict.STORED}
+    if classes and asked.sop_class not in classes:
+        return statuses.CLASS_INSTANCE_CONFLICT
+    if any(copy.state is not model.Held.HELD for copy in copies):
+        return statuses.PROCESSING_FAILURE
+    return None
+
+
+class Committer:
+    """Works on open transactions; `run` is a thread's work, the rest may be called from any thread."""
+
+    def __init__(
+        self,
+        database: db.Database,
+        data: layout.Data,
+        reach: Reach,
+        events: Events,
+        *,
+        pause: Callable[[int], float] = delay,
+    ) -> None:
+        self.reach = reach  # replaced at a reload
+        self._database = database
+        self._data = data
+        self._events = events
+        self._pause = pause
+        self._lines: dict[int, Line] = {}  # by transaction, while its association lives
+        self._mine: list[int] = []  # accepted in this process and claimed, not worked on yet
+        self._reused: list[Reused] = []  # to be refused over an association of our own
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+
+    def accept(
+        self,
+        *,
+        requester: str,
+        transaction: str,
+        called: str,
+        address: str,
+        association: str,
+        references: Sequence[words.Reference],
+    ) -> int | None:
+        """Write a request down durably; its key, or None when its Transaction UID was used for other instances."""
+        now = _now()
+        asked = [commitment.Asked(one.sop_class, one.sop_instance) for one in references]
+        with self._database.write() as connection:
+            key = commitment.accept(
+                connection,
+                requester=requester,
+                transaction_uid=transaction,
+                called=called,
+                address=address,
+                association=association,
+                items=asked,
+                now=now,
+            )
+            if key is None:
+                key = commitment.again(connection, requester, transaction, asked, now)
+            if key is not None:
+                commitment.claim(connection, key, now, now + datetime.timedelta(seconds=LEASE))
+        self._database.durable()
+        return key
+
+    def work_on(self, key: int, line: Line) -> None:
+        """Begin with an accepted transaction, whose requester may be told over this line."""
+        with self._lock:
+            self._lines[key] = line
+            self._mine.append(key)
+        self._wake.set()
+
+    def refuse(self, reused: Reused, line: Line) -> None:
+        """Report that a Transaction UID was used before; nothing durable hangs on it, for nothing is promised."""
+        if not line.report(reused.transaction, reused.references):
+            with self._lock:
+                self._reused.append(reused)
+            self._wake.set()
+
+    def _refuse_reused(self) -> None:
+        with self._lock:
+            waiting, self._reused = self._reused, []
+        for reused in waiting:
+            peer = self._peer(reused.requester)
+            if peer is None:
+                continue
+            calling = reused.called or self.reach.aet
+            outcome = sending.report(peer, calling, self.reach.tls, reused.transaction, reused.references)
+            if not isinstance(outcome, base.Done):
+                self._events.abandoned(reused.transaction, reused.requester, outcome.why, 1)
+
+    def forget(self, keys: Sequence[int]) -> None:
+        """The association of these transactions has ended."""
+        with self._lock:
+            for key in keys:
+                self._lines.pop(key, None)
+        self._wake.set()
+
+    def confirmed(self, key: int, status: int) -> None:
+        """The requester has answered the report on its own association."""
+        with self._database.write() as connection:
+            transaction = commitment.get(connection, key)
+            if transaction is None or transaction.state is commitment.State.REPORTED:
+                return
+            if statuses.classify(status) in (statuses.Kind.SUCCESS, statuses.Kind.WARNING):
+                commitment.reported(connection, key)
+            else:
+                why = f"it answered the report with {statuses.text(status)}"
+                self._later(connection, transaction, why)
+                return
+        self._told(transaction, same=True)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until told to stop; a database that is away is waited for."""
+        failures = 0
+        while not stop.is_set():
+            try:
+                self.once()
+            except errors.DatabaseUnavailable as error:
+                failures += 1
+                pause = self._pause(failures)
+                self._events.database_failed(str(error), pause)
+                stop.wait(pause)
+                continue
+            failures = 0
+            self._wake.wait(POLL)
+            self._wake.clear()
+
+    def stop(self) -> None:
+        """Wake `run` so that it sees that it should end."""
+        self._wake.set()
+
+    def once(self) -> int:
+        """Work on everything that is due now; how many transactions that were."""
+        with self._lock:
+            mine, self._mine = self._mine, []
+        for key in mine:
+            self._work(key)
+        count = len(mine)
+        while (claimed := self._claim_next()) is not None:
+            self._work(claimed)
+            count += 1
+        self._refuse_reused()
+        return count
+
+    def _claim_next(self) -> int | None:
+        now = _now()
+        with self._database.read() as connection:
+            due = commitment.due(connection, now, limit=8)
+        for transaction in due:
+            assert transaction.next_attempt is not None
+            until = now + datetime.timedelta(seconds=LEASE)
+            with self._database.write() as connection:
+                if commitment.claim(connection, transaction.key, transaction.next_attempt, until):
+                    return transaction.key
+        return None
+
+    def _work(self, key: int) -> None:
+        with self._database.read() as connection:
+            transaction = commitment.get(connection, key)
+        if transaction is None or transaction.state in (commitment.State.REPORTED, commitment.State.GIVEN_UP):
+            return
+        if transaction.state is commitment.State.ASKED:
+            if not journal.barrier(self._data, BARRIER):
+                self._postpone(transaction, "instances that it may be about are still being filed")
+                return
+            transaction = self._verify(transaction)
+        self._report(transaction)
+
+    def _verify(self, transaction: commitment.Transaction) -> commitment.Transaction:
+        begun = time.monotonic()
+        with self._database.read() as connection:
+            held = holdings.find(connection, [item.sop_instance for item in transaction.items])
+        renewed = begun
+        failures: dict[int, int] = {}
+        for position, item in enumerate(transaction.items):
+            failures[position] = self._failure(item, held.get(item.sop_instance, []))
+            if time.monotonic() - renewed > LEASE / 3:
+                self._renew(transaction.key)
+                renewed = time.monotonic()
+        with self._database.write() as connection:
+            commitment.verified(connection, transaction.key, failures)
+            done = commitment.get(connection, transaction.key)
+        assert done is not None
+        failed = sum(1 for reason in failures.values() if reason)
+        seconds = time.monotonic() - begun
+        self._events.verified(transaction.transaction_uid, len(failures) - failed, failed, seconds)
+        return done
+
+    def _failure(self, item: commitment.Asked, copies: Sequence[holdings.Holding]) -> int:
+        reason = verdict(item, copies)
+        if reason is not None:
+            return reason
+        for copy in copies:
+            why = damage(self._data.place(copy.path), copy)
+            if why:
+                self._events.damaged(item.sop_instance, copy.path, why)
+                return statuses.PROCESSING_FAILURE
+        return statuses.SUCCESS
+
+    def _renew(self, key: int) -> None:
+        with self._database.write() as connection:
+            commitment.renew(connection, key, _now() + datetime.timedelta(seconds=LEASE))
+
+    def _report(self, transaction: commitment.Transaction) -> None:
+        references = _references(transaction)
+        with self._lock:
+            line = self._lines.pop(transaction.key, None)
+        if line is not None:
+            # The clock for the answer starts before the report goes: the answer may come at once.
+            until = _now() + datetime.timedelta(seconds=ANSWER_WITHIN)
+            with self._database.write() as connection:
+                commitment.postpone(
+                    connection, transaction.key, until, "sent on its association and not answered"
+                )
+            if line.report(transaction.transaction_uid, references):
+                return
+        peer = self._peer(transaction.requester)
+        if peer is None:
+            why = f"no peer with AE title {transaction.requester!r} and a host is configured"
+            self._postpone(transaction, why)
+            return
+        outcome = sending.report(
+            peer,
+            transaction.called or self.reach.aet,
+            self.reach.tls,
+            transaction.transaction_uid,
+            references,
+        )
+        if isinstance(outcome, base.Done):
+            with self._database.write() as connection:
+                commitment.reported(connection, transaction.key)
+            self._told(transaction, same=False)
+        else:
+            self._postpone(transaction, outcome.why)
+
+    def _peer(self, aet: str) -> model.Peer | None:
+        return next((peer for peer in self.reach.peers if peer.aet == aet and peer.host is not None), None)
+
+    def _postpone(self, transaction: commitment.Transaction, why: str) -> None:
+        with self._database.write() as connection:
+            self._later(connection, transaction, why)
+
+    def _later(
+        self, connection: sqlalchemy.Connection, transaction: commitment.Transaction, why: str
+    ) -> None:
+        uid, requester, attempts = (
+            transaction.transaction_uid,
+            transaction.requester,
+            transaction.attempts + 1,
+        )
+        now = _now()
+        if (now - transaction.requested).total_seconds() > GIVE_UP_AFTER:
+            commitment.give_up(connection, transaction.key, why)
+            self._events.abandoned(uid, requester, why, attempts)
+            return
+        pause = self._pause(transaction.attempts)
+        commitment.postpone(connection, transaction.key, now + datetime.timedelta(seconds=pause), why)
+        self._events.retry(uid, requester, why, attempts, pause)
+
+    def _told(self, transaction: commitment.Transaction, *, same: bool) -> None:
+        failed = sum(1 for item in transaction.items if item.failure)
+        committed = len(transaction.items) - failed
+        self._events.reported(
+            transaction.transaction_uid, transaction.requester, committed, failed, same=same
+        )
+
+
+def damage(path: os.PathLike[str], copy: holdings.Holding) -> str:
+    """Why the bytes at rest are not those that were received; "" when they are."""
+    name, _, expected = copy.digest.partition(":")
+    if name != "sha256":
+        return f"its digest {copy.digest[:40]!r} is of a kind that this program does not know"
+    digest = hashlib.sha256(usedforsecurity=False)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        return f"its file cannot be opened ({error.strerror})"
+    try:
+        position, end = copy.offset, copy.offset + copy.size
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        while position < end:
+            block = os.pread(fd, min(_BLOCK, end - position), position)
+            if not block:
+                return f"its file ends {end - position} bytes early"
+            digest.update(block)
+            position += len(block)
+        if os.fstat(fd).st_size != end:
+            return "its file is longer than what was received"
+    except OSError as error:
+        return f"its file cannot be read ({error.strerror})"
+    finally:
+        os.close(fd)
+    if digest.hexdigest() != expected:
+        return "its bytes are not those that were received"
+    return ""
+
+
+def _references(transaction: commitment.Transaction) -> list[words.Reference]:
+    return [
+        # What nobody could verify is never reported as committed.
+        words.Reference(
+            item.sop_class,
+            item.sop_instance,
+            statuses.PROCESSING_FAILURE if item.failure is None else item.failure,
+        )
+        for item in transaction.items
+    ]
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
