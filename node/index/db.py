@@ -136,6 +136,17 @@ def open(url: str) -> Database:  # noqa: A001 - it is read as `db.open`
     )
 
 
+def path_of(url: str) -> pathlib.Path | None:
+    """The file that an SQLite URL names; None: the database is a server's."""
+    try:
+        parsed = sqlalchemy.make_url(url)
+    except sqlalchemy.exc.ArgumentError:
+        return None  # open() says what is wrong with it
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return None
+    return pathlib.Path(parsed.database)
+
+
 def _open_sqlite(url: str, parsed: sqlalchemy.URL) -> Database:
     if not parsed.database or parsed.database == ":memory:":
         raise errors.ConfigError(f"storage.database = {url!r} names no file; use sqlite:///PATH")

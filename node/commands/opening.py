@@ -1,0 +1,54 @@
+"""What commands open that work on the node's own data, beside a running node or without one."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from node import errors, model
+from node.commands import options
+
+if TYPE_CHECKING:
+    from node.index import db, manager
+
+
+def url(settings: model.Settings) -> str:
+    """Where the index is."""
+    from node.files import layout
+
+    return settings.storage.database or layout.database_url(settings.node.data)
+
+
+@contextlib.contextmanager
+def database(settings: model.Settings) -> Iterator[db.Database]:
+    """Open the index as it is; raises UsageError when there is none, or when it must be upgraded first."""
+    from node.index import db, migrate
+
+    path = db.path_of(url(settings))
+    if path is not None and not path.exists():
+        raise errors.UsageError(
+            f"there is no node in {settings.node.data} ({path.name} is missing): "
+            "give its directory with --data"
+        )
+    opened = db.open(url(settings))
+    try:
+        status = migrate.status(opened)
+        if status.pending:
+            raise errors.UsageError(
+                f"the database is at revision {status.current}, this program works with {status.head}: "
+                "upgrade it with `dicom-node migrate`"
+            )
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextlib.contextmanager
+def images(config: pathlib.Path | None, data: pathlib.Path | None) -> Iterator[manager.Images]:
+    """Open the image manager."""
+    from node.index import manager
+
+    with database(options.settings(config, data=data)) as opened:
+        yield manager.Images(opened)

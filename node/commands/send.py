@@ -1,0 +1,167 @@
+"""`send`: files and folders to a peer, as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from node import errors
+from node.commands import echo, options, output, targets
+
+if TYPE_CHECKING:
+    from node.send import base
+
+_BATCH = 2000  # files whose heads are read before they are sent; a million is sent in constant memory
+
+
+@dataclasses.dataclass(slots=True)
+class Summary:
+    """What became of everything that was to be sent."""
+
+    sent: int = 0  # the peer has them
+    warnings: int = 0  # of these, with a remark
+    failed: int = 0  # the peer has not got them
+    skipped: int = 0  # files in folders that are no DICOM instances
+    size: int = 0  # bytes of the data sets that were sent
+    seconds: float = 0.0  # from the first file to the last answer
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that is DICOM has arrived."""
+        return not self.failed
+
+
+def send(
+    peer: echo.Peer,
+    path: Annotated[
+        list[pathlib.Path], typer.Argument(metavar="PATH...", help="DICOM files, or folders of them.")
+    ],
+    retries: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How often what may pass is tried again.")
+    ] = 3,
+    config: options.Config = None,
+    aet: options.Aet = None,
+    as_json: options.Json = False,
+) -> None:
+    """Send DICOM files to a peer, in the transfer syntax they are stored in.
+
+    Example: dicom-node send PACS@10.0.0.5:104 scans/
+    """
+    settings = options.settings(config, aet=aet)
+    to = targets.peer(peer, settings)
+    from node.commands import gather
+    from node.send import dimse
+
+    sender = dimse.Dimse(to, settings.node.aet, settings.tls)
+    total = None if as_json else sum(1 for _ in gather.files(path))
+    with output.progress(f"to {peer}", total, shown=not as_json) as advance:
+        summary = run(
+            sender,
+            gather.items(path),
+            retries=retries,
+            advance=advance,
+            tell=_json_line if as_json else _failure_line,
+        )
+    if as_json:
+        output.line({"summary": dataclasses.asdict(summary)})
+    else:
+        print(_words(summary, sender.describe()))
+    if not summary.ok:
+        raise errors.Transient(f"{summary.failed} of {summary.sent + summary.failed} did not arrive")
+    if not summary.sent:
+        raise errors.UsageError(f"there is no DICOM instance in {', '.join(map(str, path))}")
+
+
+def run(
+    sender: base.Sender,
+    found: Iterable[Any],
+    *,
+    retries: int,
+    advance: Callable[[int], object],
+    tell: Callable[[pathlib.Path, str, bool], None],
+    pause: Callable[[float], None] = time.sleep,
+) -> Summary:
+    """Send everything; what may pass is tried again after a growing pause."""
+    summary = Summary()
+    begun = time.monotonic()
+    batch: list[base.Item] = []
+    from node.commands import gather
+
+    for one in found:
+        if isinstance(one, gather.Skipped):
+            summary.skipped += 1
+            # What a person named himself must not be passed over; other files lie about in folders.
+            if one.named:
+                summary.failed += 1
+                tell(one.path, one.why, False)
+            advance(1)
+            continue
+        batch.append(one)
+        if len(batch) == _BATCH:
+            _send_batch(sender, batch, summary, retries, advance, tell, pause)
+            batch = []
+    _send_batch(sender, batch, summary, retries, advance, tell, pause)
+    summary.seconds = time.monotonic() - begun
+    return summary
+
+
+def _send_batch(
+    sender: base.Sender,
+    items: Sequence[base.Item],
+    summary: Summary,
+    retries: int,
+    advance: Callable[[int], object],
+    tell: Callable[[pathlib.Path, str, bool], None],
+    pause: Callable[[float], None],
+) -> None:
+    from node.send import base
+
+    for attempt in range(retries + 1):
+        again: list[base.Item] = []
+        for result in sender.send(items):
+            match result.outcome:
+                case base.Done(_, why):
+                    summary.sent += 1
+                    summary.size += result.size
+                    summary.warnings += bool(why)
+                    advance(1)
+                    if why:
+                        tell(result.item.path, why, True)
+                case base.Retry() if attempt < retries:
+                    again.append(result.item)
+                case base.Retry(why) | base.Failed(why):
+                    summary.failed += 1
+                    advance(1)
+                    tell(result.item.path, why, False)
+        if not again:
+            return
+        items = again
+        pause(min(2.0**attempt, 30.0))
+
+
+def _failure_line(path: pathlib.Path, why: str, arrived: bool) -> None:
+    print(f"{'warning' if arrived else 'FAILED'}  {path}: {why}")
+
+
+def _json_line(path: pathlib.Path, why: str, arrived: bool) -> None:
+    output.line({"path": path, "arrived": arrived, "says": why})
+
+
+def _words(summary: Summary, to: str) -> str:
+    rate = summary.sent / summary.seconds if summary.seconds else 0.0
+    words = [f"{summary.sent} sent to {to} in {summary.seconds:.1f} s"]
+    words.append(f"({output.size(summary.size)}, {rate:.0f}/s)")
+    for count, what in ((summary.warnings, "with warnings"), (summary.skipped, "files passed over")):
+        if count:
+            words.append(f"{count} {what}")
+    return ", ".join([" ".join(words[:2]), *words[2:]])
+
+
+def register(app: typer.Typer) -> None:
+    """Put the command on the command line."""
+    app.command()(send)
