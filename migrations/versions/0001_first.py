@@ -301,7 +301,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_series_expires", "series", ["expires"], unique=False)
     op.create_index("ix_series_last_arrival", "series", ["last_arrival"], unique=False)
-    op.create_index("ix_series_modality", "series", ["modality"], unique=False)
     op.create_index(
         "ix_series_performed_step_start_date", "series", ["performed_step_start_date"], unique=False
     )

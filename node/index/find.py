@@ -6,6 +6,7 @@ rows that it lets through are checked here.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterator
@@ -61,17 +62,18 @@ def find(connection: sqlalchemy.Connection, query: model.Query) -> Iterator[Matc
         skip = query.offset  # only what passes counts
     else:
         statement = statement.offset(query.offset or None).limit(query.limit)
-    for row in connection.execution_options(yield_per=500).execute(statement):
-        if not all(check(row[column]) for column, check in planned.checks):
-            continue
-        if skip:
-            skip -= 1
-            continue
-        if left is not None:
-            if left <= 0:
-                return
-            left -= 1
-        yield _match(connection, row, planned)
+    with contextlib.closing(connection.execution_options(yield_per=500).execute(statement)) as rows:
+        for row in rows:
+            if not all(check(row[column]) for column, check in planned.checks):
+                continue
+            if skip:
+                skip -= 1
+                continue
+            if left is not None:
+                if left <= 0:
+                    return
+                left -= 1
+            yield _match(connection, row, planned)
 
 
 def _match(connection: sqlalchemy.Connection, row: Any, planned: Plan) -> Match:

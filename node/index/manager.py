@@ -137,7 +137,7 @@ class Images:
             return [_held(row) for row in connection.execute(statement)]
 
     def images(self, name: str) -> list[model.ImageId]:
-        """Every image of a series in its order: instances of one frame, and the frames of those that have more."""
+        """Every image of a series in its order: instances of one frame, the frames of those that have more."""
         with self._database.read() as connection:
             series = _one_series(connection, name)
             return [image for image, _ in _images(connection, series)]
@@ -212,7 +212,7 @@ class Images:
             _set_series(connection, series.key, ordered=True)
 
     def reset(self, name: str) -> None:
-        """Forget the names and the order that a series and its images were given here; nothing else changes."""
+        """Forget the names and the order given here to a series and its images; nothing else changes."""
         with self._database.write() as connection:
             series = _one_series(connection, name)
             connection.execute(

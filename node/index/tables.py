@@ -177,8 +177,8 @@ series = Table(
     _count("settled_instances"),  # how many instances it had then
     Column("settled_at", Text),
     UniqueConstraint("series", "study_key"),
+    # None on modality: it selects little, and a planner without statistics would take it before a name.
     Index("ix_series_study_key", "study_key"),
-    Index("ix_series_modality", "modality"),
     Index("ix_series_last_arrival", "last_arrival"),
     Index("ix_series_expires", "expires"),
     Index("ix_series_performed_step_start_date", "performed_step_start_date"),

@@ -18,11 +18,12 @@ def moment(when: datetime.datetime) -> str:
 
 
 def later(start: datetime.datetime, seconds: float) -> str:
-    """The moment so many seconds after; the end of time where there is no such date."""
+    """The moment so many seconds after; the first or last there is where the calendar ends."""
     try:
         return moment(start + datetime.timedelta(seconds=seconds))
     except OverflowError:
-        return moment(datetime.datetime.max.replace(tzinfo=UTC))
+        end = datetime.datetime.min if seconds < 0 else datetime.datetime.max
+        return moment(end.replace(tzinfo=UTC))
 
 
 def when(written: str) -> datetime.datetime:

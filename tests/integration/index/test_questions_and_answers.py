@@ -1,0 +1,278 @@
+"""Queries at each level against a plain-Python matcher, and the statements that answer them."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+
+import hypothesis
+import pytest
+import sqlalchemy
+from hypothesis import strategies as st
+
+from node import errors, model
+from node.dicom import header
+from node.index import db, find
+from tests import indexed, make
+
+STUDY, SERIES, IMAGE, PATIENT = model.Level.STUDY, model.Level.SERIES, model.Level.IMAGE, model.Level.PATIENT
+
+# study, patient id, name, date, time, accession, description, modality
+STUDIES = [
+    ("1.1", "P1", "Smith^John", "20260101", "080000", "A1", "Head [plain]", "CT"),
+    ("1.2", "P1", "Smith^John", "20260102", "1015", "A2", "Head * contrast", "MR"),
+    ("1.3", "p2", "SMITH^JOAN", "20260102", "101530.5", "A10", "head", "CT"),
+    ("1.4", "P3", "Smithers^W", "20251231", "235959", "B1", "100%_knee", "CR"),
+    ("1.5", "P4", "Yamada^Tarou=山田^太郎=やまだ^たろう", None, None, None, None, "CT"),
+    ("1.6", "P5", "Müller^Jörg", "20260103", "10", "A1", "Abdomen", None),
+    ("1.7", None, None, "20260104", "000000", "", "", "CT"),
+    ("1.8", "P6", "", "20260102", "10", "C1", "Head", "CT"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def filled(database: db.Database) -> db.Database:
+    """Eight studies of one series and one instance each; the second has a presentation state too."""
+    request = header.Request("STEP1", "scan", "PROC1", "CT head", "A1", "1.1")
+    other = header.Request("STEP2", "scan", "PROC2", "CT neck", "A1", "1.1")
+    for number, (uid, patient, name, date, time, accession, description, modality) in enumerate(STUDIES):
+        indexed.take(
+            database,
+            [
+                indexed.item(
+                    number, study=uid, series=f"{uid}.1", patient_id=patient, patient_name=name, study_date=date,
+                    study_time=time, accession_number=accession, study_description=description,
+                    modality=modality, requests=(request, other) if number == 0 else (),
+                    image_type=("ORIGINAL", "PRIMARY") if number % 2 else ("DERIVED", "SECONDARY"),
+                )
+            ],
+        )  # fmt: skip
+    indexed.take(database, [indexed.item(50, study="1.2", series="1.2.9", patient_id="P1", modality="PR")])
+    return database
+
+
+def ask(database: db.Database, level: model.Level, **more: object) -> list[dict[str, object]]:
+    keys = {name.replace("__", "."): value for name, value in more.items()}
+    with database.read() as connection:
+        return [one.values for one in find.find(connection, model.Query(level, keys))]  # type: ignore[arg-type]
+
+
+def studies(database: db.Database, **keys: object) -> list[object]:
+    return [values["StudyInstanceUID"] for values in ask(database, STUDY, **keys)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, ["1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7", "1.8"]),
+        ({"PatientID": "P1"}, ["1.1", "1.2"]),
+        ({"PatientID": "p1"}, []),
+        ({"PatientID": "P?"}, ["1.1", "1.2", "1.4", "1.5", "1.6", "1.8"]),
+        ({"PatientName": "smith*"}, ["1.1", "1.2", "1.3", "1.4"]),
+        ({"PatientName": "SMITH^JO*"}, ["1.1", "1.2", "1.3"]),
+        ({"PatientName": "Smith^John"}, ["1.1", "1.2"]),
+        ({"PatientName": "Smith^John^^^"}, ["1.1", "1.2"]),
+        ({"PatientName": "*john"}, ["1.1", "1.2"]),
+        ({"PatientName": "山田*"}, ["1.5"]),
+        ({"PatientName": "=山田*"}, ["1.5"]),
+        ({"PatientName": "Yamada*=山田*=や*"}, ["1.5"]),
+        ({"PatientName": "Yamada*=鈴木*"}, []),
+        ({"PatientName": "MÜLLER*"}, ["1.6"]),
+        ({"PatientName": "*"}, ["1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7", "1.8"]),
+        ({"StudyDate": "20260102"}, ["1.2", "1.3", "1.8"]),
+        ({"StudyDate": "2026.01.02"}, ["1.2", "1.3", "1.8"]),
+        ({"StudyDate": "20260102-"}, ["1.2", "1.3", "1.6", "1.7", "1.8"]),
+        ({"StudyDate": "-20260101"}, ["1.1", "1.4"]),
+        ({"StudyDate": "20260101-20260102"}, ["1.1", "1.2", "1.3", "1.8"]),
+        ({"StudyTime": "1015"}, ["1.2", "1.3"]),
+        ({"StudyTime": "101500-101530.5"}, ["1.2", "1.3"]),
+        ({"StudyTime": "1000-1015"}, ["1.2", "1.3", "1.6", "1.8"]),
+        ({"StudyTime": "-0800"}, ["1.1", "1.7"]),
+        ({"StudyTime": "2359-"}, ["1.4"]),
+        ({"StudyInstanceUID": "1.1\\1.4\\9"}, ["1.1", "1.4"]),
+        ({"AccessionNumber": "A1"}, ["1.1", "1.6"]),
+        ({"AccessionNumber": "A1*"}, ["1.1", "1.3", "1.6"]),
+        ({"AccessionNumber": "?1"}, ["1.1", "1.4", "1.6", "1.8"]),
+        ({"StudyDescription": "Head [[]plain]"}, []),
+        ({"StudyDescription": "Head [plain]"}, ["1.1"]),
+        ({"StudyDescription": "Head [*"}, ["1.1"]),
+        ({"StudyDescription": "100%*"}, ["1.4"]),
+        ({"StudyDescription": "1*%_k*"}, ["1.4"]),
+        ({"StudyDescription": "Head*"}, ["1.1", "1.2", "1.8"]),
+        ({"ModalitiesInStudy": "PR"}, ["1.2"]),
+        ({"ModalitiesInStudy": "PR\\CR"}, ["1.2", "1.4"]),
+        ({"ModalitiesInStudy": "?R"}, ["1.2", "1.4"]),
+        ({"ModalitiesInStudy": "C*R"}, ["1.4"]),
+        ({"SOPClassesInStudy": make.MR}, []),
+        ({"PatientID": "P1", "StudyDate": "20260102"}, ["1.2"]),
+        ({"Rows": "64"}, ["1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7", "1.8"]),
+    ],
+)
+def test_studies(filled: db.Database, keys: dict[str, str], expected: list[str]) -> None:
+    assert studies(filled, **keys) == expected
+
+
+def test_a_date_and_a_time_range_that_are_one_range_of_moments(filled: db.Database) -> None:
+    keys = {"StudyDate": "20260101-20260102", "StudyTime": "0900-1015"}
+    assert studies(filled, **keys) == ["1.2", "1.3", "1.8"]
+    with filled.read() as connection:
+        found = list(
+            find.find(connection, model.Query(STUDY, keys | {"StudyTime": "0700-1005"}, combined=True))
+        )
+    assert [one.values["StudyInstanceUID"] for one in found] == ["1.1", "1.8"]
+
+
+def test_names_by_the_beginnings_of_their_words(filled: db.Database) -> None:
+    with filled.read() as connection:
+        found = list(find.find(connection, model.Query(STUDY, {"PatientName": "jo smi"}, fuzzy=True)))
+    assert [one.values["StudyInstanceUID"] for one in found] == ["1.1", "1.2", "1.3"]
+
+
+def test_counters_answer_what_would_need_a_scan(filled: db.Database) -> None:
+    (answer,) = ask(
+        filled, STUDY, StudyInstanceUID="1.2", ModalitiesInStudy="", NumberOfStudyRelatedSeries="",
+        NumberOfStudyRelatedInstances="", SOPClassesInStudy="", NumberOfPatientRelatedStudies="",
+    )  # fmt: skip
+    assert answer == {
+        "StudyInstanceUID": "1.2", "ModalitiesInStudy": ["MR", "PR"], "NumberOfStudyRelatedSeries": 2,
+        "NumberOfStudyRelatedInstances": 2, "SOPClassesInStudy": [make.CT], "NumberOfPatientRelatedStudies": 2,
+    }  # fmt: skip
+
+
+def test_keys_of_a_sequence_match_within_one_item(filled: db.Database) -> None:
+    step, procedure = (
+        "RequestAttributesSequence__ScheduledProcedureStepID",
+        "RequestAttributesSequence__RequestedProcedureID",
+    )
+    assert [one["SeriesInstanceUID"] for one in ask(filled, SERIES, **{step: "STEP1"})] == ["1.1.1"]
+    assert ask(filled, SERIES, **{step: "STEP1", procedure: "PROC2"}) == []
+    (answer,) = ask(filled, SERIES, **{step: "STEP2", procedure: "PROC2"})
+    assert answer["RequestAttributesSequence"] == [
+        {"ScheduledProcedureStepID": "STEP1", "RequestedProcedureID": "PROC1"},
+        {"ScheduledProcedureStepID": "STEP2", "RequestedProcedureID": "PROC2"},
+    ]
+
+
+def test_instances_by_keys_of_every_level(filled: db.Database) -> None:
+    answers = ask(filled, IMAGE, PatientID="P1", Modality="PR", SOPClassUID=make.CT, InstanceNumber="50")
+    assert [one["SOPInstanceUID"] for one in answers] == ["1.2.9.50"]
+    assert ask(filled, IMAGE, ImageType="DERIVED", PatientID="P3") == []
+    assert len(ask(filled, IMAGE, ImageType="PRIM*", PatientID="P3")) == 1
+    assert ask(filled, IMAGE, ImageType="ORIG*ARY", PatientID="P3") == []
+
+
+def test_patients(filled: db.Database) -> None:
+    answers = ask(filled, PATIENT, PatientName="smith^*", NumberOfPatientRelatedStudies="")
+    assert [(one["PatientID"], one["NumberOfPatientRelatedStudies"]) for one in answers] == [
+        ("P1", 2),
+        ("p2", 1),
+    ]
+
+
+@pytest.mark.parametrize("keys", [{}, {"ModalitiesInStudy": "C*"}])
+def test_pages_follow_one_another(filled: db.Database, keys: dict[str, str]) -> None:
+    with filled.read() as connection:
+        whole = [one.key for one in find.find(connection, model.Query(STUDY, keys))]
+        pages = [
+            one.key
+            for offset in range(0, 10, 3)
+            for one in find.find(connection, model.Query(STUDY, keys, limit=3, offset=offset))
+        ]
+    assert pages == whole
+    assert len(whole) > 3
+
+
+def test_keys_that_the_index_does_not_answer_are_named() -> None:
+    query = model.Query(
+        STUDY, {"PatientName": "", "Rows": "64", "RadiopharmaceuticalVolume": ""}, ("StudyDate",)
+    )
+    planned = find.plan(query)
+    assert planned.unknown == ("Rows", "RadiopharmaceuticalVolume")
+    assert planned.keywords == ("StudyInstanceUID", "PatientName", "StudyDate")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"StudyDate": "yesterday"}, {"StudyDate": "2026"}, {"StudyTime": "25"}, {"StudyDate": "20260101-x"},
+        {"StudyInstanceUID": "\\".join(["1"] * 6000)},
+    ],
+)  # fmt: skip
+def test_values_that_cannot_be_are_refused(keys: dict[str, str]) -> None:
+    with pytest.raises(errors.UsageError):
+        find.plan(model.Query(STUDY, keys))
+
+
+@pytest.mark.parametrize("value", ["1e3", "x", "9" * 30])
+def test_numbers_that_cannot_be_are_refused(value: str) -> None:
+    with pytest.raises(errors.UsageError):
+        find.plan(model.Query(IMAGE, {"InstanceNumber": value}))
+
+
+marks = st.text(st.sampled_from("aAb*?[]%_\\^ é'"), min_size=1, max_size=6)
+
+
+@pytest.fixture(scope="module")
+def words_database(tmp_path_factory: pytest.TempPathFactory) -> db.Database:
+    return indexed.sqlite(tmp_path_factory.mktemp("words"))
+
+
+@hypothesis.settings(max_examples=150, deadline=None)
+@hypothesis.given(marks, st.lists(marks, min_size=1, max_size=4))
+def test_wildcards_mean_what_a_plain_matcher_says(
+    words_database: db.Database, pattern: str, texts: list[str]
+) -> None:
+    pattern = pattern.strip(" ").replace("\\", "") or "*"
+    with words_database.write() as connection:
+        for table in ("arrival", "instance", "series", "study", "patient"):
+            connection.execute(sqlalchemy.text(f"DELETE FROM {table}"))
+    items = [
+        indexed.item(n, study=f"1.{n}", series=f"1.{n}.1", accession_number=text)
+        for n, text in enumerate(texts)
+    ]
+    indexed.take(words_database, items)
+    expected = [f"1.{n}" for n, text in enumerate(texts) if _plain(pattern, text)]
+    assert studies(words_database, AccessionNumber=pattern) == expected
+
+
+def _plain(pattern: str, text: str) -> bool:
+    if set(pattern) == {"*"}:
+        return True
+    escaped = re.sub(r"\[", "[[]", pattern)
+    return fnmatch.fnmatchcase(text, escaped)
+
+
+@pytest.mark.parametrize(
+    ("level", "keys", "index"),
+    [
+        (STUDY, {"PatientID": "P1"}, "ix_patient_patient_id"),
+        (STUDY, {"PatientName": "SMITH*"}, "ix_patient_name_alphabetic"),
+        (STUDY, {"StudyDate": "20260101-20260201"}, "ix_study_study_date"),
+        (STUDY, {"AccessionNumber": "A1"}, "ix_study_accession_number"),
+        (STUDY, {"StudyInstanceUID": "1.1"}, "study"),
+        (STUDY, {"ModalitiesInStudy": "CT", "StudyDate": "20260101"}, "ix_study_study_date"),
+        (SERIES, {"StudyInstanceUID": "1.1", "Modality": "CT"}, "ix_series_study_key"),
+        (SERIES, {"PatientID": "P1", "Modality": "CT"}, "ix_patient_patient_id"),
+        (
+            SERIES,
+            {"RequestAttributesSequence.ScheduledProcedureStepID": "S"},
+            "ix_series_request_scheduled_step_id",
+        ),
+        (IMAGE, {"SeriesInstanceUID": "1.1.1", "StudyInstanceUID": "1.1"}, "ix_instance_series_key"),
+        (IMAGE, {"SOPInstanceUID": "1.1.1.0"}, "sqlite_autoindex_instance"),
+        (IMAGE, {"PatientID": "P1", "InstanceNumber": "1"}, "ix_instance_series_key"),
+    ],
+)
+def test_statements_use_indexes_and_scan_nothing(
+    words_database: db.Database, level: model.Level, keys: dict[str, str], index: str
+) -> None:
+    from sqlalchemy.dialects import sqlite
+
+    planned = find.plan(model.Query(level, keys, limit=100))
+    compiled = planned.statement.limit(100).compile(
+        dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
+    )
+    with words_database.read() as connection:
+        steps = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]
+    assert not [step for step in steps if step.startswith("SCAN")], steps
+    assert any(index in step for step in steps), steps
