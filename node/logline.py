@@ -26,6 +26,7 @@ MAX_TRACEBACK = 3000  # the end of it is what counts
 PATIENT_FIELDS = frozenset({"patient_id", "patient_name", "keys"})  # shown only when the setting says so
 
 # Controls (C0, DEL, C1), line and paragraph separators, zero-width and direction marks, lone surrogates.
+_NEW_LINE = re.compile(r";?\s*\n\s*")  # of a list of mistakes, which is ours
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
@@ -62,7 +63,7 @@ class Journal:
         if self._write is None:
             self.configure(model.LogSettings(level=self.level()), self._role)
             assert self._write is not None
-        event: dict[str, Any] = {"event": sentence, "action": action}
+        event: dict[str, Any] = {"event": safe(sentence), "action": action}
         if self._role:
             event["process"] = self._role
         for name, value in fields.items():
@@ -108,7 +109,7 @@ def _escape(match: re.Match[str]) -> str:
 def _of_error(name: str, error: BaseException) -> dict[str, str]:
     """An error that was raised on purpose is its sentence; any other is a fault of ours, with its way."""
     if isinstance(error, errors.NodeError):
-        return {name: safe(str(error))}
+        return {name: safe(_NEW_LINE.sub("; ", str(error)))}
     way = "".join(traceback.format_exception(error))[-MAX_TRACEBACK:]
     return {name: safe(f"{type(error).__name__}: {error}"), "traceback": safe(way, MAX_TRACEBACK)}
 
