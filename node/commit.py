@@ -20,7 +20,7 @@ from typing import Protocol
 
 import sqlalchemy
 
-from node import errors, model
+from node import errors, log, metrics, model
 from node.dicom import commitment as words
 from node.dicom import statuses
 from node.files import journal, layout
@@ -43,22 +43,6 @@ class Line(Protocol):
 
     def report(self, transaction: str, references: Sequence[words.Reference]) -> bool:
         """Send the report if the association still lives; whether it went out."""
-
-
-class Events(Protocol):
-    """What the owner wants to hear."""
-
-    def verified(self, transaction: str, committed: int, failed: int, seconds: float) -> None: ...
-
-    def reported(self, transaction: str, peer: str, committed: int, failed: int, *, same: bool) -> None: ...
-
-    def retry(self, transaction: str, peer: str, why: str, attempts: int, retry_in: float) -> None: ...
-
-    def abandoned(self, transaction: str, peer: str, why: str, attempts: int) -> None: ...
-
-    def damaged(self, sop_instance: str, path: str, why: str) -> None: ...
-
-    def database_failed(self, why: str, retry_in: float) -> None: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,14 +92,14 @@ class Committer:
         database: db.Database,
         data: layout.Data,
         reach: Reach,
-        events: Events,
+        counts: metrics.Metrics,
         *,
         pause: Callable[[int], float] = delay,
     ) -> None:
         self.reach = reach  # replaced at a reload
         self._database = database
         self._data = data
-        self._events = events
+        self._counts = counts
         self._pause = pause
         self._lines: dict[int, Line] = {}  # by transaction, while its association lives
         self._mine: list[int] = []  # accepted in this process and claimed, not worked on yet
@@ -133,7 +117,7 @@ class Committer:
         association: str,
         references: Sequence[words.Reference],
     ) -> int | None:
-        """Write a request down durably; its key, or None when its Transaction UID was used for other instances."""
+        """Write a request down durably; its key, or None when its Transaction UID was used for others."""
         now = _now()
         asked = [commitment.Asked(one.sop_class, one.sop_instance) for one in references]
         with self._database.write() as connection:
@@ -162,7 +146,7 @@ class Committer:
         self._wake.set()
 
     def refuse(self, reused: Reused, line: Line) -> None:
-        """Report that a Transaction UID was used before; nothing durable hangs on it, for nothing is promised."""
+        """Report that a Transaction UID was used before; not durable, for it promises nothing."""
         if not line.report(reused.transaction, reused.references):
             with self._lock:
                 self._reused.append(reused)
@@ -178,14 +162,9 @@ class Committer:
             calling = reused.called or self.reach.aet
             outcome = sending.report(peer, calling, self.reach.tls, reused.transaction, reused.references)
             if not isinstance(outcome, base.Done):
-                self._events.abandoned(reused.transaction, reused.requester, outcome.why, 1)
-
-    def forget(self, keys: Sequence[int]) -> None:
-        """The association of these transactions has ended."""
-        with self._lock:
-            for key in keys:
-                self._lines.pop(key, None)
-        self._wake.set()
+                log.commitment_abandoned(
+                    transaction=reused.transaction, peer=reused.requester, error=outcome.why, attempts=1
+                )
 
     def confirmed(self, key: int, status: int) -> None:
         """The requester has answered the report on its own association."""
@@ -210,7 +189,8 @@ class Committer:
             except errors.DatabaseUnavailable as error:
                 failures += 1
                 pause = self._pause(failures)
-                self._events.database_failed(str(error), pause)
+                log.database_error(what="storage commitment", error=error, retry_in=round(pause, 1))
+                self._counts.database_error("commitment")
                 stop.wait(pause)
                 continue
             failures = 0
@@ -275,7 +255,12 @@ class Committer:
         assert done is not None
         failed = sum(1 for reason in failures.values() if reason)
         seconds = time.monotonic() - begun
-        self._events.verified(transaction.transaction_uid, len(failures) - failed, failed, seconds)
+        log.commitment_verified(
+            transaction=transaction.transaction_uid,
+            committed=len(failures) - failed,
+            failed=failed,
+            seconds=round(seconds, 3),
+        )
         return done
 
     def _failure(self, item: commitment.Asked, copies: Sequence[holdings.Holding]) -> int:
@@ -285,7 +270,7 @@ class Committer:
         for copy in copies:
             why = damage(self._data.place(copy.path), copy)
             if why:
-                self._events.damaged(item.sop_instance, copy.path, why)
+                log.storage_failed(what=f"instance {item.sop_instance}", error=why, path=copy.path)
                 return statuses.PROCESSING_FAILURE
         return statuses.SUCCESS
 
@@ -343,18 +328,28 @@ class Committer:
         now = _now()
         if (now - transaction.requested).total_seconds() > GIVE_UP_AFTER:
             commitment.give_up(connection, transaction.key, why)
-            self._events.abandoned(uid, requester, why, attempts)
+            log.commitment_abandoned(transaction=uid, peer=requester, error=why, attempts=attempts)
+            self._counts.commitment("abandoned")
             return
         pause = self._pause(transaction.attempts)
         commitment.postpone(connection, transaction.key, now + datetime.timedelta(seconds=pause), why)
-        self._events.retry(uid, requester, why, attempts, pause)
+        log.commitment_retry(
+            transaction=uid, peer=requester, error=why, attempts=attempts, retry_in=round(pause, 1)
+        )
+        self._counts.commitment("retried")
 
     def _told(self, transaction: commitment.Transaction, *, same: bool) -> None:
         failed = sum(1 for item in transaction.items if item.failure)
         committed = len(transaction.items) - failed
-        self._events.reported(
-            transaction.transaction_uid, transaction.requester, committed, failed, same=same
+        log.commitment_reported(
+            transaction=transaction.transaction_uid,
+            peer=transaction.requester,
+            committed=committed,
+            failed=failed,
+            attempts=transaction.attempts + 1,
+            same_association=same,
         )
+        self._counts.commitment("reported")
 
 
 def damage(path: os.PathLike[str], copy: holdings.Holding) -> str:

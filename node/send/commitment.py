@@ -44,11 +44,12 @@ def send_report(
     context: contexts.Context,
     transaction: str,
     references: Sequence[commitment.Reference],
+    number: int | None = None,
 ) -> int:
-    """Send one N-EVENT-REPORT; the message id that its answer will name."""
+    """Send one N-EVENT-REPORT; the message id that its answer will name, `number` if one is given."""
     failed = any(reference.failure for reference in references)
     event = commitment.SOME_FAILED if failed else commitment.ALL_COMMITTED
-    number = opened.next_id()
+    number = opened.next_id() if number is None else number
     request = command.request(
         command.Field.N_EVENT_REPORT,
         number,
