@@ -378,7 +378,8 @@ class Metrics:
             for directory in sorted(self._directory.parent.iterdir()):
                 if directory.is_dir():
                     locks.enter_context(_locked(directory, fcntl.LOCK_SH))
-                    files += map(str, directory.glob("*.db"))
+                    # A process that is just making its file has not given it a size yet.
+                    files += [str(path) for path in directory.glob("*.db") if path.stat().st_size]
             registry = prometheus_client.CollectorRegistry()
             registry.register(_Files(files))
             return prometheus_client.generate_latest(registry)
