@@ -1,12 +1,12 @@
-"""The node, from start to end: what is checked, bound, migrated, started, reloaded and drained, in this order."""
+"""The node from start to end: checked, bound, migrated, started, reloaded and drained, in this order."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
 import importlib.metadata
 import os
-import pathlib
 import socket
 import sys
 import time
@@ -16,6 +16,8 @@ from node import config, errors, log, metrics, model, notify, preflight, roles, 
 from node.files import layout
 from node.index import db, migrate
 
+SHOWN_ASSOCIATIONS = 20  # the last ones, on the status page
+
 
 class Part(enum.StrEnum):
     """What of the node this supervisor runs."""
@@ -24,6 +26,10 @@ class Part(enum.StrEnum):
     LISTEN = "listen"  # listeners and the adopter
     WORK = "work"  # workers
     WEB = "web"  # the web process
+
+    def includes(self, other: Part) -> bool:
+        """Whether this part runs the other."""
+        return self in (Part.ALL, other)
 
 
 def run(settings: model.Settings, part: Part, reread: Callable[[], model.Settings]) -> None:
@@ -36,13 +42,12 @@ def run(settings: model.Settings, part: Part, reread: Callable[[], model.Setting
     with layout.owned(settings.node.data, part.value):
         preflight.tls(settings.tls)
         sockets = _bind(settings, part)
-        migrate_database(settings, say=lambda line: None)
-        metrics.begin(settings.node.data / "run" / "metrics" / part.value)
-        shared = roles.Shared(settings, sockets)
+        migrate_database(settings)
+        counts = _metrics(settings, part)
+        shared = roles.Shared(settings, database_url(settings), sockets, counts, version(), part.value)
         owner = _Owner(shared, part, reread, begun)
-        supervisor = supervise.Supervisor(_roles(shared, part), owner, drain=settings.node.drain)
         try:
-            supervisor.run()
+            supervise.Supervisor(_roles(shared, part), owner, drain=settings.node.drain).run()
         finally:
             state.clear(settings.node.data, part.value)
             log.stopped(seconds=round(time.time() - begun, 3))
@@ -55,10 +60,10 @@ def version() -> str:
 
 def database_url(settings: model.Settings) -> str:
     """Return where the index is: as configured, or SQLite in the data directory."""
-    return settings.storage.database or f"sqlite:///{layout.database(settings.node.data)}"
+    return settings.storage.database or layout.database_url(settings.node.data.absolute())
 
 
-def migrate_database(settings: model.Settings, say: Callable[[str], None]) -> migrate.Status:
+def migrate_database(settings: model.Settings, say: Callable[[str], None] | None = None) -> migrate.Status:
     """Bring the database to this program's revision, or refuse one that is newer."""
     settings.node.data.mkdir(parents=True, exist_ok=True)
     database = db.open(database_url(settings))
@@ -69,42 +74,55 @@ def migrate_database(settings: model.Settings, say: Callable[[str], None]) -> mi
 
 
 def _bind(settings: model.Settings, part: Part) -> roles.Sockets:
-    """Take the sockets that systemd hands over, else bind them: all of them, before anything starts."""
+    """Take the sockets that the service manager hands over, else bind them: all, before anything starts."""
     given = notify.listen_sockets()
     node = settings.node
     dicom: list[socket.socket] = []
     tls: list[socket.socket] = []
-    web: socket.socket | None = None
-    if part in (Part.ALL, Part.LISTEN):
-        dicom = given.get("dicom") or [
+    web: list[socket.socket] = []
+    if part.includes(Part.LISTEN):
+        dicom = given.get("dicom", []) or [
             preflight.listen(node.host, node.port, "DICOM", "choose another port with --port")
         ]
         if settings.tls.port is not None:
-            tls = given.get("dicom-tls") or [
+            tls = given.get("dicom-tls", []) or [
                 preflight.listen(node.host, settings.tls.port, "DICOM over TLS", "choose another tls.port")
             ]
-    if part in (Part.ALL, Part.WEB):
+    if part.includes(Part.WEB):
         host, port = preflight.http_address(node.http)
-        web = next(iter(given.get("http", [])), None) or preflight.listen(
-            host, port, "HTTP", "choose another address with --http"
-        )
-    return roles.Sockets(tuple(dicom), tuple(tls), web)
+        web = given.get("http", []) or [
+            preflight.listen(host, port, "HTTP", "choose another address with --http")
+        ]
+    return roles.Sockets(tuple(dicom), tuple(tls), tuple(web))
+
+
+def _metrics(settings: model.Settings, part: Part) -> metrics.Metrics:
+    return metrics.begin(
+        settings.node.data / "run" / "metrics" / part.value,
+        peers=[peer.name for peer in settings.peers],
+        destinations=[destination.name for destination in settings.destinations],
+        version=version(),
+    )
 
 
 def _roles(shared: roles.Shared, part: Part) -> list[supervise.Role]:
-    """What runs, in the order of its start: what recovers first, what takes instances last."""
+    """What runs, in the order of its start: what recovers first, what takes instances then."""
     node = shared.settings.node
     found: list[supervise.Role] = []
-    if part in (Part.ALL, Part.WEB):
-        found.append(supervise.Role("web", shared.web, 0))
-    if part in (Part.ALL, Part.LISTEN):
+    if part.includes(Part.LISTEN):
         found.append(supervise.Role("adopt", shared.adopt, 0))
-        for number in range(1, node.listeners + 1):
-            found.append(supervise.Role(f"listen-{number}", shared.listener(number), 1))
+        found += [
+            supervise.Role(f"listen-{number}", shared.listener(number), 1)
+            for number in range(1, node.listeners + 1)
+        ]
         found.append(supervise.Role("monitor", shared.monitor, 2))
-    if part in (Part.ALL, Part.WORK):
-        for number in range(1, node.workers + 1):
-            found.append(supervise.Role(f"work-{number}", shared.worker(number), 1))
+    if part.includes(Part.WEB):
+        found.append(supervise.Role("web", shared.web, 0))
+    if part.includes(Part.WORK):
+        found += [
+            supervise.Role(f"work-{number}", shared.worker(number), 1)
+            for number in range(1, node.workers + 1)
+        ]
     return found
 
 
@@ -117,7 +135,10 @@ class _Owner:
         self._shared = shared
         self._reread = reread
         self._begun = begun
-        self._restarts: dict[str, int] = {}
+        self._associations: collections.deque[state.Association] = collections.deque(
+            maxlen=SHOWN_ASSOCIATIONS
+        )
+        self._unwritten = False
         self._state = state.State(part=part.value, pid=os.getpid(), version=version(), started=begun)
 
     def started(self, role: str, pid: int) -> None:
@@ -125,21 +146,24 @@ class _Owner:
 
     def died(self, role: str, pid: int, how: str, restart_in: float) -> None:
         log.child_died(role=role, pid=pid, how=how, restart_in=restart_in)
-        metrics.child_died(role=role, pid=pid)
+        self._shared.counts.child_died(role, pid)
         self._shared.forget(role)
 
     def ready(self) -> None:
         seconds = round(time.time() - self._begun, 2)
         log.ready(seconds=seconds, processes=len(self._state.children))
+        self._shared.counts.ready(True, started=self._begun)
         self._say(ready=True)
         notify.ready(f"{self._shared.settings.node.aet} is ready")
-        if sys.stdout.isatty() or self._state.part == Part.ALL:
-            _banner(self._shared.settings, Part(self._state.part), seconds)
+        _banner(self._shared.settings, Part(self._state.part), seconds)
 
     def word(self, role: str, word: supervise.Word) -> None:
         if word.topic == "healthy":
             # Only a node that answers a C-ECHO and can write feeds the watchdog.
             notify.watchdog()
+        elif word.topic == "association" and isinstance(word.value, state.Association):
+            self._associations.appendleft(word.value)
+            self._unwritten = True  # written with the next tick: a busy node has hundreds a second
 
     def hangup(self) -> object | None:
         notify.reloading()
@@ -147,12 +171,14 @@ class _Owner:
             fresh = self._reread()
         except errors.NodeError as error:
             log.config_refused(error=error)
+            self._shared.counts.reload("refused")
             self._say(reloads=self._state.reloads + 1, reload_error=str(error), reload_note="")
             return None
         finally:
             notify.ready("reloaded")
         change = config.changed(self._shared.settings, fresh)
         self._shared.settings = change.settings
+        self._shared.counts.reload("applied")
         log.set_level(change.settings.log.level)
         log.config_reloaded(applied=change.applied, restart=change.restart)
         self._say(reloads=self._state.reloads + 1, reload_error="", reload_note=change.describe())
@@ -179,7 +205,9 @@ class _Owner:
         )
 
     def tick(self) -> None:
-        """Nothing is due by the second; the children keep their own clocks."""
+        if self._unwritten:
+            self._unwritten = False
+            self._say(associations=tuple(self._associations))
 
     def _say(self, **changes: object) -> None:
         self._state = dataclasses.replace(self._state, **changes)  # type: ignore[arg-type]
@@ -194,13 +222,13 @@ def _banner(settings: model.Settings, part: Part, seconds: float) -> None:
     """Say where we listen, and what to try."""
     node = settings.node
     lines = [f"dicom-node {version()} is ready after {seconds} s."]
-    if part in (Part.ALL, Part.LISTEN):
+    if part.includes(Part.LISTEN):
         lines.append(f"  DICOM  {node.aet} on {node.host}:{node.port}")
         if settings.tls.port is not None:
             lines.append(f"  TLS    {node.aet} on {node.host}:{settings.tls.port}")
-    if part in (Part.ALL, Part.WEB):
+    if part.includes(Part.WEB):
         lines.append(f"  HTTP   http://{node.http}/")
-    lines.append(f"  data   {pathlib.Path(node.data).resolve()}")
+    lines.append(f"  data   {node.data.resolve()}")
     if part == Part.ALL:
         lines += [
             "Try next:",
@@ -208,4 +236,5 @@ def _banner(settings: model.Settings, part: Part, seconds: float) -> None:
             f"  dicom-node send {node.aet}@127.0.0.1:{node.port} FOLDER",
             f"  dicom-node images list --data {node.data}",
         ]
-    print("\n".join(lines), flush=True)
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import pathlib
 import shutil
+from collections.abc import Callable
 
 from node import errors, model
 from node.index import db
+
+_ANY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, not bound
+
+
+def checks(settings: model.Settings, index: db.Database) -> dict[str, Callable[[], str]]:
+    """Return what must hold before instances are taken."""
+    return {
+        "disk": lambda: disk(settings.node.data, settings.storage.min_free),
+        "database": lambda: database(index),
+        "listener": lambda: listener(settings),
+    }
 
 
 def disk(data: pathlib.Path, min_free: int) -> str:
@@ -28,6 +40,6 @@ def listener(settings: model.Settings) -> str:
     from node.send import dimse
 
     host = settings.node.host
-    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    here = {_ANY_IPV4: "127.0.0.1", "::": "::1"}.get(host, host)
     own = model.Peer(name="self", aet=settings.node.aet, host=here, port=settings.node.port)
     return dimse.echo(own, settings)

@@ -1,4 +1,4 @@
-"""What must hold before anything starts: each check returns a sentence, or raises one that names the way out."""
+"""What must hold before anything starts: each check returns a sentence, or raises one with the way out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def data_directory(data: pathlib.Path) -> str:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise errors.StorageFull(
-                f"the data directory {data} is full ({error.strerror}): make room, or choose another with --data"
+                f"the data directory {data} is full ({error.strerror}): "
+                "make room, or choose another with --data"
             ) from error
         raise errors.ConfigError(
             f"the data directory {data} cannot be written ({error.strerror}): "
@@ -37,7 +38,8 @@ def data_directory(data: pathlib.Path) -> str:
     free = shutil.disk_usage(data).free
     if free < SMALLEST_ROOM:
         raise errors.StorageFull(
-            f"the data directory {data} has only {free >> 20} MiB free: make room, or choose another with --data"
+            f"the data directory {data} has only {free >> 20} MiB free: "
+            "make room, or choose another with --data"
         )
     return f"data directory {data} is writable, {free >> 30} GiB free"
 

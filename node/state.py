@@ -20,6 +20,19 @@ class Child:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Association:
+    """One of the last associations, for people."""
+
+    peer: str  # AE title that called, and the peer's name where it is configured
+    address: str  # where it came from
+    ended: float  # seconds since the epoch
+    seconds: float  # how long it lasted
+    instances: int  # how many were taken
+    outcome: str  # "released", "aborted ...", "rejected: ..."
+    good: bool  # whether it ended as it should
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class State:
     """A supervisor, and what it supervises."""
 
@@ -29,6 +42,7 @@ class State:
     started: float  # seconds since the epoch
     ready: bool = False  # every process has said so
     children: tuple[Child, ...] = ()  # in the order of their start
+    associations: tuple[Association, ...] = ()  # the last ones, newest first
     reloads: int = 0  # how often a reload was asked for
     reload_error: str = ""  # why the last one was refused; "" when it was not
     reload_note: str = ""  # what the last one changed, and what needs a restart
@@ -56,7 +70,8 @@ def running(data: pathlib.Path) -> list[State]:
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             fields = json.loads(path.read_text())
             children = tuple(Child(**child) for child in fields.pop("children"))
-            state = State(children=children, **fields)
+            associations = tuple(Association(**one) for one in fields.pop("associations"))
+            state = State(children=children, associations=associations, **fields)
             if _alive(state.pid):
                 found.append(state)
     return found

@@ -117,8 +117,8 @@ class Line:
         with contextlib.suppress(BrokenPipeError, ConnectionError):
             self._sock.send(pickle.dumps(word))
 
-    def stop_soon(self, *_: object) -> None:
-        """Make `events` end; fit for a signal handler and for other threads."""
+    def stop_soon(self) -> None:
+        """Make `events` end, from another thread."""
         self._stopping = True
         with contextlib.suppress(BlockingIOError):
             self._wake_w.send(b"s")
@@ -138,7 +138,7 @@ class Line:
                 data = self._sock.recv(MAX_MESSAGE)
                 if not data:
                     return Stop()
-                message = pickle.loads(data)  # from our own parent, over our own socket pair
+                message = pickle.loads(data)  # noqa: S301 - from our own parent, over our own socket pair
                 if isinstance(message, Stop | Update):
                     return message
         return None
@@ -280,7 +280,7 @@ class Supervisor:
             child.sock.close()
             child.sock = None  # its death is told by SIGCHLD
             return
-        word: Word = pickle.loads(data)  # from our own child, over our own socket pair
+        word: Word = pickle.loads(data)  # noqa: S301 - from our own child, over our own socket pair
         if word.topic == "refused" and not self._announced:
             self._refusal = str(word.value)
         elif word.topic == "ready":
@@ -319,11 +319,11 @@ class Supervisor:
             self._wake_r.close()
             self._wake_w.close()
             line = Line(sock)
-            # Ctrl-C reaches the whole group: the supervisor alone decides what it means.
-            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            # Ctrl-C, and many a service manager's SIGTERM, reach the whole group: the supervisor alone
+            # decides what they mean, so that the adopter does not leave before the listeners.
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
                 signal.signal(number, signal.SIG_IGN)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGTERM, line.stop_soon)
             _die_with_parent(parent)
             code = _run_role(role, line)
         finally:
@@ -378,20 +378,20 @@ class Supervisor:
     # -- the end --------------------------------------------------------------------------------
 
     def _stop_all(self) -> None:
-        """Stop group by group, last started first; a second SIGTERM, or the deadline, ends the rest at once."""
+        """Stop group by group, last started first; a second SIGTERM, or the deadline, ends all at once."""
         deadline = time.monotonic() + self._drain
         self._events.draining([child.role.name for child in self._children if child.pid])
+        for child in self._children:
+            child.stopping = True
         for order in sorted({child.role.order for child in self._children}, reverse=True):
             group = [child for child in self._children if child.role.order == order and child.pid]
             for child in group:
-                child.stopping = True
                 self._send(child, Stop())
             while any(child.pid for child in group):
                 # Children keep the same deadline themselves; the grace lets them say so first.
                 late = time.monotonic() > deadline + 2.0
                 if late or any(number in (signal.SIGTERM, signal.SIGINT) for number in self._signals):
                     for child in self._children:
-                        child.stopping = True
                         self._kill(child, signal.SIGKILL)
                 self._signals.clear()
                 self._wait(0.2)
@@ -419,7 +419,7 @@ def _run_role(role: Role, line: Line) -> int:
         line.say(Word("refused", str(error)))
         log.role_failed(role=role.name, error=str(error))
         return REFUSED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the edge of a process
         log.role_crashed(role=role.name, error=error)
         return 1
     return 0

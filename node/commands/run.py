@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
+import pathlib
 
 import typer
 
 from node.commands import options
-
-EXAMPLE_RUN = "Example: dicom-node run --data /srv/images --aet ARCHIVE --port 104 --listeners 2"
 
 
 def run(
@@ -67,12 +65,12 @@ def web(config: options.Config = None, data: options.Data = None, http: options.
     _start("web", config, data=data, http=http)
 
 
-def _start(part: str, config: options.pathlib.Path | None, **flags: object) -> None:
+def _start(part: str, config: pathlib.Path | None, **flags: object) -> None:
     reread = functools.partial(options.settings, config, **flags)  # type: ignore[arg-type]
     settings = reread()
     from node import daemon
 
-    daemon.run(settings, daemon.Part(part), reread=reread, configured_by=config, environ=os.environ)
+    daemon.run(settings, daemon.Part(part), reread)
 
 
 def register(app: typer.Typer) -> None:

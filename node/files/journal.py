@@ -529,6 +529,38 @@ def claim(data: layout.Data, prefix: str, *, size: int, segment: int = SEGMENT, 
     )
 
 
+def lag(data: layout.Data, slot: str, *, segment: int = SEGMENT) -> int:
+    """Bytes of a slot between what was written and what was adopted, as near as places tell."""
+    path = data.slot(slot) / "position"
+    if not path.exists():
+        return 0
+    position = Position(path)
+    try:
+        written, adopted = position.get(Position.WRITTEN), position.get(Position.ADOPTED)
+    finally:
+        position.close()
+    if written <= adopted or not written & 0xFFFFFFFF:
+        return 0
+    # Generations count from the clock where a slot was made anew: no more than one segment is known then.
+    generations = min((written >> 32) - (adopted >> 32), 1)
+    return generations * segment + (written & 0xFFFFFFFF) - (adopted & 0xFFFFFFFF)
+
+
+def backlog(data: layout.Data) -> int:
+    """Bytes that were acknowledged and are not adopted yet, over all slots, as near as places tell."""
+    total = 0
+    for name in data.slots():
+        directory = data.slot(name)
+        with contextlib.suppress(OSError, ValueError):
+            position = Position(directory / "position")
+            written, adopted = position.get(Position.WRITTEN), position.get(Position.ADOPTED)
+            position.close()
+            if written > adopted:
+                segments = min((written >> 32) - (adopted >> 32), len(segment_files(directory)))
+                total += segments * SEGMENT + (written & 0xFFFFFFFF) - (adopted & 0xFFFFFFFF)
+    return max(0, total)
+
+
 def barrier(data: layout.Data, timeout: float) -> bool:
     """Wait until what any process acknowledged before now has been adopted; False when time ran out."""
     waiting: list[tuple[Position, int]] = []

@@ -1,0 +1,34 @@
+"""The jobs that schedules name, bound to what they work on."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from node import jobs, model, upkeep
+
+if TYPE_CHECKING:
+    from node import roles
+    from node.index import db
+
+
+def runners(
+    shared: roles.Shared, database: db.Database, stop: threading.Event
+) -> dict[model.Job, jobs.Runner]:
+    """Return what runs for each job; a run breaks off between two instances when told to stop."""
+
+    def retention(_schedule: model.Schedule) -> str:
+        policy = shared.settings.storage.retention
+        done = upkeep.retention(shared.data, database, policy, stop=stop.is_set)
+        if done.instances:
+            shared.counts.removed("retention", done.instances, done.bytes)
+        return f"{done.instances} instances in {done.series} series removed"
+
+    def scrub(schedule: model.Schedule) -> str:
+        seen = upkeep.scrub_store(shared.data, database, rate=schedule.rate, stop=stop.is_set)
+        corrupt = sum(finding.state is model.Held.CORRUPT for finding in seen.findings)
+        missing = len(seen.findings) - corrupt
+        shared.counts.scrubbed(sound=seen.instances - len(seen.findings), corrupt=corrupt, missing=missing)
+        return f"{seen.instances} instances verified, {corrupt} corrupt, {missing} missing"
+
+    return {model.Job.RETENTION: retention, model.Job.SCRUB: scrub}

@@ -1,0 +1,232 @@
+"""What each process of the node does from its first line to its last; the daemon starts them in order."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from node import adopt, errors, health, jobs, log, metrics, model, supervise
+from node.files import layout
+from node.index import db
+from node.wire import slots
+
+MONITOR_EVERY = 10.0  # seconds between the node's looks at itself
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sockets:
+    """Bound before anything starts, and inherited by the children that serve them."""
+
+    dicom: tuple[socket.socket, ...]  # DICOM in the clear
+    tls: tuple[socket.socket, ...]  # DICOM over TLS
+    web: tuple[socket.socket, ...]  # HTTP
+
+
+class Shared:
+    """What the supervisor hands to every child by forking; each child opens its own database and journal."""
+
+    def __init__(
+        self,
+        settings: model.Settings,
+        database_url: str,
+        sockets: Sockets,
+        counts: metrics.Metrics,
+        version: str,
+        part: str,
+    ) -> None:
+        self.settings = settings  # replaced at a reload, so that a child that starts later has the new ones
+        self.database_url = database_url
+        self.sockets = sockets
+        self.counts = counts
+        self.version = version
+        self.part = part
+        self.data = layout.Data(settings.node.data)
+        self.slots = slots.Slots(max(1, settings.node.listeners))  # association limits over all listeners
+
+    def forget(self, role: str) -> None:
+        """A process died: what it held of the shared limits is free again."""
+        kind, _, number = role.partition("-")
+        if kind == "listen":
+            self.slots.wipe(int(number) - 1)
+
+    # -- the adopter ------------------------------------------------------------------------------
+
+    def adopt(self, line: supervise.Line) -> None:
+        """Replay what the last run left, then file what the listeners acknowledge."""
+        with self._process("adopt"), self._database() as database:
+            begun = time.monotonic()
+            adopter = adopt.Adopter(self.data, database, self.settings.rules, meter=self.counts)
+            try:
+                records = adopter.once(patience=0.0)
+                log.recovered(records=records, seconds=round(time.monotonic() - begun, 3))
+                stop = threading.Event()
+
+                def end() -> None:
+                    stop.set()
+                    adopter.wake()
+
+                with _beside(line, "adopter", lambda: adopter.run(stop), end):
+                    line.ready()
+                    for settings in self._updates(line):
+                        adopter.set_rules(settings.rules)
+            finally:
+                adopter.close()
+
+    # -- listeners --------------------------------------------------------------------------------
+
+    def listener(self, number: int) -> Callable[[supervise.Line], None]:
+        return functools.partial(self._listen, number)
+
+    def _listen(self, number: int, line: supervise.Line) -> None:
+        from node import listening
+
+        with self._process(f"listen-{number}"), self._database() as database:
+            listener = listening.Listener(self, number, database, line)
+            try:
+                with _beside(
+                    line, "acceptor", listener.serve, lambda: listener.drain(self.settings.node.drain)
+                ):
+                    line.ready()
+                    for settings in self._updates(line):
+                        listener.apply(settings)
+            finally:
+                listener.close()
+
+    # -- workers ----------------------------------------------------------------------------------
+
+    def worker(self, number: int) -> Callable[[supervise.Line], None]:
+        return functools.partial(self._work, number)
+
+    def _work(self, number: int, line: supervise.Line) -> None:
+        from node import housekeeping
+
+        with self._process(f"work-{number}"), self._database() as database:
+            stop = threading.Event()
+            runners = housekeeping.runners(self, database, stop)
+            clockwork = jobs.Clockwork(database, self.settings.schedules, runners, self.counts)
+            with _beside(line, "clockwork", lambda: clockwork.run(stop), stop.set):
+                line.ready()
+                for settings in self._updates(line):
+                    clockwork.schedules = settings.schedules
+
+    # -- the monitor ------------------------------------------------------------------------------
+
+    def monitor(self, line: supervise.Line) -> None:
+        """Look at the node as a modality would, and let the watchdog know."""
+        with self._process("monitor"), self._database() as database:
+            failing: set[str] = set()
+            first = True
+            while True:
+                well = self._look(database, failing)
+                if first:
+                    line.ready()
+                    first = False
+                if well:
+                    line.say(supervise.Word("healthy"))
+                event = line.wait(MONITOR_EVERY)
+                if isinstance(event, supervise.Stop):
+                    return
+                if event is not None:
+                    self._take(event)
+
+    def _look(self, database: db.Database, failing: set[str]) -> bool:
+        checks = health.checks(self.settings, database)
+        for name, check in checks.items():
+            try:
+                check()
+            except errors.NodeError as error:
+                self.counts.check(name, ok=False)
+                if name not in failing:
+                    log.check_failed(check=name, error=error)
+                failing.add(name)
+            else:
+                self.counts.check(name, ok=True)
+                if name in failing:
+                    failing.discard(name)
+                    log.check_passed(check=name)
+        self.counts.process_usage("monitor")
+        # A disk below its watermark is no reason to be restarted: reads go on.
+        return not failing - {"disk"}
+
+    # -- the web process --------------------------------------------------------------------------
+
+    def web(self, line: supervise.Line) -> None:
+        """Serve health, metrics and the status page."""
+        from node import pages
+        from node.web import app, server
+
+        with self._process("web"), self._database() as database:
+            sources = app.Sources(
+                checks=health.checks(self.settings, database),
+                metrics=self.counts.render,
+                status=pages.Numbers(self, database).now,
+                failed=lambda fault, where, error: log.http_failed(
+                    method="", path=where, incident=fault, error=error
+                ),
+            )
+            application = app.application(sources, body=self.settings.limits.http_body)
+            serving = server.serve(application, *self.sockets.web)
+            with _beside(line, "web", serving.run, serving.stop):
+                line.ready()
+                for _ in self._updates(line):
+                    pass
+
+    # -- what every process does ------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _process(self, role: str) -> Iterator[None]:
+        log.configure(self.settings.log, role=role)
+        self.counts.process(role, up=True)
+        yield
+        self.counts.flush()
+
+    @contextlib.contextmanager
+    def _database(self) -> Iterator[db.Database]:
+        database = db.open(self.database_url)
+        try:
+            yield database
+        finally:
+            database.close()
+
+    def _updates(self, line: supervise.Line) -> Iterator[model.Settings]:
+        """Yield settings as they are reloaded, until it is time to stop."""
+        for update in line.events():
+            yield self._take(update)
+
+    def _take(self, update: supervise.Update) -> model.Settings:
+        assert isinstance(update.value, model.Settings)
+        self.settings = update.value
+        log.set_level(self.settings.log.level)
+        names = [peer.name for peer in self.settings.peers]
+        self.counts.configure(names, [destination.name for destination in self.settings.destinations])
+        return self.settings
+
+
+@contextlib.contextmanager
+def _beside(
+    line: supervise.Line, name: str, work: Callable[[], None], end: Callable[[], None]
+) -> Iterator[None]:
+    """Run beside the block, and `end` it with the block; its fault ends the block, and then the process."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again in the process's main thread
+            failed.append(error)
+            line.stop_soon()
+
+    thread = threading.Thread(target=run, name=name)
+    thread.start()
+    try:
+        yield
+    finally:
+        end()
+        thread.join()
+    if failed:
+        raise failed[0]
