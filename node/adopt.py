@@ -12,7 +12,6 @@ import dataclasses
 import datetime
 import mmap
 import os
-import pathlib
 import select
 import threading
 import time
@@ -496,13 +495,3 @@ def _is_anothers(path: str, of: layout.Facts) -> bool:
         return False
     same = (held.slot, held.generation, held.position) == (of.slot, of.generation, of.position)
     return not same and size == offset + held.arrival.size
-
-
-def sweep(data: layout.Data) -> int:
-    """Remove temporary files that an earlier run left; the adopter must not be running."""
-    removed = 0
-    for path in [data.spool / "adopt.new"]:
-        with contextlib.suppress(FileNotFoundError):
-            pathlib.Path(path).unlink()
-            removed += 1
-    return removed

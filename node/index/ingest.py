@@ -206,7 +206,7 @@ def record(connection: sqlalchemy.Connection, decided: Sequence[Decided]) -> Rec
     if quarantined := by_verdict.get(model.Verdict.QUARANTINED):
         targets |= _set_aside(connection, tables.quarantine, quarantined, targets)
     _repair(connection, [one for one in decided if one.repair and one.path])
-    _insert(connection, tables.arrival, [_arrival_row(one, targets.get(id(one))) for one in fresh])
+    _insert(connection, tables.arrival, [arrival_row(one, targets.get(id(one))) for one in fresh])
     return Recorded({verdict: len(of) for verdict, of in by_verdict.items()}, new_series, mixed)
 
 
@@ -292,7 +292,8 @@ def _instance_row(one: Decided, key: int, series_key: int) -> _Row:
     }
 
 
-def _arrival_row(one: Decided, target: int | None) -> _Row:
+def arrival_row(one: Decided, target: int | None) -> _Row:
+    """The row that says that an instance was acknowledged, and what accounts for it."""
     item = one.item
     arrival = item.arrival
     identity = arrival.identity

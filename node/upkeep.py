@@ -1,0 +1,267 @@
+"""What keeps a store in order by the clock or by hand: retention, removal of files, scrub, the deep audit."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+
+from node import errors, failpoints, log, model
+from node.files import disk as disks
+from node.files import layout, ledger, scrub
+from node.index import db, lookup, progress, remove, restore, retain
+
+SCRUB = "scrub"
+_PAGE = 256
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Retained:
+    """What a retention run did."""
+
+    series: int  # how many were removed
+    instances: int  # in them
+    bytes: int  # of their data sets
+    files: int  # that are gone
+
+
+def retention(
+    data: layout.Data,
+    database: db.Database,
+    policy: model.RetentionSettings,
+    *,
+    now: datetime.datetime | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    undelivered: retain.Undelivered = retain.nothing_undelivered,
+) -> Retained:
+    """Remove what the rules and the policy keep no longer: the rows of a series at a time, then the files."""
+    at = now or datetime.datetime.now(datetime.UTC)
+    began = time.monotonic()
+    log.retention_started(max_age=policy.max_age, max_size=policy.max_size)
+    series = instances = size = 0
+    seen: set[int] = set()
+    while not stop():
+        with database.read() as connection:
+            found = retain.by_age(connection, at, policy.max_age, undelivered=undelivered)
+            if not found and policy.max_size is not None:
+                found = retain.by_size(connection, at, policy.max_size, undelivered=undelivered)
+        # What changed since it was chosen is left; it must not be chosen for ever.
+        fresh = [one for one in found if one.key not in seen]
+        if not fresh:
+            break
+        for one in fresh:
+            seen.add(one.key)
+            with database.write() as connection:
+                gone = retain.drop(connection, one, who="retention", now=at, undelivered=undelivered)
+            if gone:
+                series += 1
+                instances += len(gone)
+                size += sum(each.size for each in gone)
+                log.retention_removed(study=one.study, instances=len(gone), size=one.bytes, why=one.why)
+            if stop():
+                break
+    failpoints.hit("sweep.after-rows")
+    files = purge(data, database)
+    log.retention_finished(
+        studies=series, instances=instances, size=size, seconds=round(time.monotonic() - began, 3)
+    )
+    return Retained(series, instances, size, files)
+
+
+def purge(data: layout.Data, database: db.Database) -> int:
+    """Unlink the files of what was removed from the index, each with a line of the ledger first."""
+    files = 0
+    while True:
+        with database.write() as connection:
+            dues = remove.doomed(connection, _PAGE)
+            if not dues:
+                return files
+            removed = restore.removals(connection, [due.deletion for due in dues])
+            ledger.append(data, [_line(data, due, removed[due.deletion]) for due in dues], sync=True)
+            failpoints.hit("sweep.after-ledger")
+            for due in dues:
+                if not due.reused:
+                    with contextlib.suppress(FileNotFoundError, errors.BadData):
+                        _unlink(data.place(due.path))
+                        files += 1
+            remove.files_removed(connection, [due.deletion for due in dues])
+
+
+def _line(data: layout.Data, due: remove.Doomed, removed: remove.Removed) -> dict[str, object]:
+    """A deletion, with the receipt facts of the file that goes."""
+    fact: dict[str, object] = {"kind": ledger.DELETION, "removed": dataclasses.asdict(removed)}
+    if not due.reused:
+        with contextlib.suppress(OSError, errors.BadData):
+            facts, _ = layout.read_head(data.place(due.path))
+            fact["arrival"] = facts.words()
+    return fact
+
+
+def _unlink(path: pathlib.Path) -> None:
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise disks.failure(error, f"removing {path}") from error
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """An instance whose bytes are not as they came."""
+
+    instance: model.Instance  # as the index knows it
+    state: model.Held  # CORRUPT or MISSING
+    why: str  # in words
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """What a scrub saw."""
+
+    instances: int  # looked at in this run
+    bytes: int  # of their data sets
+    findings: tuple[Finding, ...]  # the first thousand that are not whole
+    complete: bool  # it came to the end; the next one starts anew
+
+
+def scrub_store(
+    data: layout.Data,
+    database: db.Database,
+    *,
+    rate: int | None = None,
+    anew: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    seen: Callable[[int, int], None] = lambda _instances, _size: None,
+) -> Scrubbed:
+    """Verify digests from where the last scrub stopped; `rate` in bytes a second, `seen` after each page."""
+    began = time.monotonic()
+    with database.read() as connection:
+        saved = None if anew else progress.load(connection, SCRUB)
+    after = int(saved) if saved and saved.isdigit() else 0
+    log.scrub_started(resumed_at=str(after) if after else "", rate=rate)
+    limit = scrub.Rate(rate)
+    instances = size = corrupt = missing = 0
+    findings: list[Finding] = []
+    complete = False
+    while not stop():
+        with database.read() as connection:
+            page = lookup.each(connection, after, _PAGE)
+        if not page:
+            complete = True
+            break
+        changed: list[tuple[int, model.Instance, model.Held]] = []
+        for key, instance, state in page:
+            now, why = _judge(data, instance, limit)
+            if now is not None and now is not state:
+                changed.append((key, instance, now))
+            if now is not None and now is not model.Held.HELD:
+                corrupt += now is model.Held.CORRUPT
+                missing += now is model.Held.MISSING
+                if len(findings) < 1000:
+                    findings.append(Finding(instance, now, why))
+            instances += 1
+            size += instance.size
+            after = key
+            if stop():
+                break
+        _note(database, changed, after)
+        seen(instances, size)
+    if complete:
+        with database.write() as connection:
+            progress.clear(connection, SCRUB)
+    log.scrub_finished(
+        instances=instances,
+        size=size,
+        corrupt=corrupt,
+        missing=missing,
+        seconds=round(time.monotonic() - began, 3),
+    )
+    return Scrubbed(instances, size, tuple(findings), complete)
+
+
+def _judge(
+    data: layout.Data, instance: model.Instance, rate: scrub.Rate | None = None
+) -> tuple[model.Held | None, str]:
+    """How it stands with the bytes of an instance; None when the disk does not say."""
+    try:
+        path = data.place(instance.path)
+        why = scrub.verify(path, instance.offset, instance.size, instance.digest, rate)
+    except errors.NotFound as error:
+        log.scrub_missing(sop_instance=instance.identity.sop_instance, path=instance.path)
+        return model.Held.MISSING, str(error)
+    except errors.BadData as error:
+        return model.Held.MISSING, str(error)
+    except errors.StorageFailed as error:
+        log.storage_failed(what="scrub", error=error, path=instance.path)
+        return None, str(error)
+    if why:
+        log.scrub_corrupt(
+            sop_instance=instance.identity.sop_instance,
+            path=instance.path,
+            expected=instance.digest,
+            found=why,
+        )
+        return model.Held.CORRUPT, why
+    return model.Held.HELD, ""
+
+
+def _note(database: db.Database, changed: list[tuple[int, model.Instance, model.Held]], after: int) -> None:
+    """Write down what a page showed; a file that was deleted or mended meanwhile is looked at again."""
+    with database.write() as connection:
+        for key, instance, state in changed:
+            now = [row for row in lookup.each(connection, key - 1, 1) if row[0] == key]
+            if now and now[0][1].path == instance.path:
+                lookup.mark(connection, key, state)
+        progress.save(connection, SCRUB, str(after), datetime.datetime.now(datetime.UTC))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Astray:
+    """The tree and the index do not say the same."""
+
+    path: str  # below the data directory
+    why: str  # in words
+
+
+def deep_audit(data: layout.Data, database: db.Database) -> Iterator[Astray]:
+    """Hold every row against its file, by existence and length, and every file against its row."""
+    after = 0
+    known = 0
+    while True:
+        with database.read() as connection:
+            page = lookup.each(connection, after, 1000)
+        if not page:
+            break
+        for key, instance, _ in page:
+            after = key
+            known += 1
+            why = _misplaced(data, instance)
+            if why:
+                yield Astray(instance.path, why)
+    for path in layout.tree(data.store):
+        place = str(path.relative_to(data.root))
+        try:
+            facts, _ = layout.read_head(path)
+        except (OSError, errors.BadData) as error:
+            yield Astray(place, str(error))
+            continue
+        with database.read() as connection:
+            held = lookup.held(connection, facts.arrival.identity)
+        if held is None or held.path != place:
+            yield Astray(place, "no row of the index has this file")
+
+
+def _misplaced(data: layout.Data, instance: model.Instance) -> str:
+    try:
+        size = data.place(instance.path).stat().st_size
+    except FileNotFoundError:
+        return "the file is gone"
+    except (OSError, errors.BadData) as error:
+        return str(error)
+    if size != instance.offset + instance.size:
+        return f"the file has {size} bytes and should have {instance.offset + instance.size}"
+    return ""
