@@ -11,129 +11,22 @@ import itertools
 import pathlib
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from node import config_lines, errors, model
+from node import config_change, config_lines, errors, model
+from node import config_tables as tables
 from node import config_values as kinds
 
 PREFIX = "DICOM_NODE_"
 FILE_VARIABLE = "DICOM_NODE_CONFIG"  # the configuration file, when no flag names one
 RESERVED = frozenset({FILE_VARIABLE, "DICOM_NODE_FAILPOINT"})  # not settings
 
-Path = tuple[str, ...]
+Key = tuple[str, ...]  # ("peers", "ct1", "aet")
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Table:
-    """What one table of the file may hold, and what it becomes."""
-
-    keys: Mapping[str, kinds.Kind]  # by key
-    build: Callable[..., Any]  # makes the settings' value of it
-    required: tuple[str, ...] = ()  # keys that have no default
-    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)  # key -> field, where they differ
-
-
-_MANY = 1_000_000  # a bound where none is known
-_CHOICES = {
-    "level": kinds.choice(("debug", "info", "warning", "error")),
-    "format": kinds.choice(("auto", "json", "text")),
-}
-
-TABLES: Mapping[Path, Table] = {
-    ("node",): Table(
-        {
-            "aet": kinds.AET,
-            "host": kinds.HOST,
-            "port": kinds.PORT,
-            "http": kinds.HOST_PORT,
-            "data": kinds.PATH,
-            "listeners": kinds.whole(1, 64),
-            "workers": kinds.whole(0, 64),
-            "drain": kinds.DURATION,
-            "accept_any_called": kinds.FLAG,
-            "accept_unknown": kinds.FLAG,
-        },
-        model.NodeSettings,
-    ),
-    ("log",): Table({**_CHOICES, "patient_data": kinds.FLAG}, model.LogSettings),
-    ("storage",): Table(
-        {
-            "database": kinds.DATABASE,
-            "min_free": kinds.SIZE,
-            "journal": kinds.size_from(64 << 20),
-            "on_conflict": kinds.choice(model.OnConflict),
-        },
-        model.StorageSettings,
-    ),
-    ("storage", "retention"): Table({"max_age": kinds.WAIT, "max_size": kinds.SIZE}, model.RetentionSettings),
-    ("limits",): Table(
-        {
-            "associations": kinds.whole(1, 10_000),
-            "per_peer": kinds.whole(1, 10_000),
-            "echo_slots": kinds.whole(0, 1_000),
-            "pdu": kinds.whole(4096, 1 << 20, "a number of bytes"),
-            "max_instance": kinds.size_from(1 << 20),
-            "request_timeout": kinds.WAIT,
-            "pdu_timeout": kinds.WAIT,
-            "idle_timeout": kinds.WAIT,
-            "http_body": kinds.size_from(1 << 10),
-        },
-        model.Limits,
-    ),
-    ("tls",): Table(
-        {
-            "port": kinds.PORT,
-            "certificate": kinds.PATH,
-            "key": kinds.PATH,
-            "ca": kinds.PATH,
-            "client_certificate": kinds.FLAG,
-        },
-        model.TlsSettings,
-    ),
-}
-
-NAMED: Mapping[str, Table] = {
-    "peers": Table(
-        {
-            "aet": kinds.AET,
-            "host": kinds.HOST,
-            "port": kinds.PORT,
-            "addresses": kinds.NETWORKS,
-            "tls": kinds.FLAG,
-            "certificate": kinds.WORDS,
-            "rights": kinds.list_of(
-                kinds.choice(model.Right), "rights out of " + ", ".join(model.Right), frozenset
-            ),
-            "associations": kinds.whole(1, 10_000),
-            "rate": kinds.RATE,
-            "max_instance": kinds.SIZE,
-            "syntaxes": kinds.SYNTAX_LIST,
-            "called": kinds.AET,
-        },
-        model.Peer,
-        required=("aet",),
-    ),
-    "destinations": Table({"peer": kinds.NAME, "calling": kinds.AET}, model.Destination, required=("peer",)),
-    "rules": Table(
-        {"action": kinds.choice(model.Action), "reason": kinds.WORDS, "for": kinds.WAIT},
-        model.Rule,
-        required=("action",),
-        renamed={"for": "keep"},
-    ),
-    "schedules": Table(
-        {
-            "job": kinds.choice(model.Job),
-            "at": kinds.TIME_OF_DAY,
-            "every": kinds.WAIT,
-            "rate": kinds.size_from(1),
-        },
-        model.Schedule,
-        required=("job",),
-    ),
-}
-
-_SECTIONS = (*dict.fromkeys(path[0] for path in TABLES), *NAMED)
+# What a reload does: see there.
+Change = config_change.Change
+changed = config_change.changed
 
 
 class Mistakes(errors.ConfigError):
@@ -172,7 +65,7 @@ class _Where:
     source: str  # "node.toml:12", the variable, or the flag
     in_file: bool = True  # a file's message names the key too
 
-    def at(self, path: Path) -> str:
+    def at(self, path: Key) -> str:
         return f"{self.source}: {_dotted(path)}" if self.in_file else self.source
 
 
@@ -186,11 +79,11 @@ class _Reader:
     """Gathers what is given, then makes settings of it; mistakes pile up meanwhile."""
 
     def __init__(self) -> None:
-        self._given: dict[Path, _Given] = {}
-        self._names: dict[str, dict[str, _Where]] = {section: {} for section in NAMED}
+        self._given: dict[Key, _Given] = {}
+        self._names: dict[str, dict[str, _Where]] = {section: {} for section in tables.NAMED}
         self._mistakes: list[tuple[tuple[int, int], str]] = []
         self._label = ""
-        self._lines: dict[Path, int] = {}
+        self._lines: dict[Key, int] = {}
 
     # -- gathering ------------------------------------------------------------------------------
 
@@ -219,18 +112,18 @@ class _Reader:
 
     def _take_section(self, section: str, value: object) -> None:
         where = self._in_file((section,))
-        if section not in _SECTIONS:
+        if section not in tables.SECTIONS:
             kind = "table" if isinstance(value, dict) else "key"
-            self._unknown(where, (section,), _SECTIONS, f"there is no such {kind}", "the tables are")
+            self._unknown(where, (section,), tables.SECTIONS, f"there is no such {kind}", "the tables are")
         elif not isinstance(value, dict):
             self._mistake(
                 where, f"{where.at((section,))} = {kinds.show(value)}: this is a table, write [{section}]"
             )
-        elif section in NAMED:
+        elif section in tables.NAMED:
             for name, table in value.items():
                 self._take_named(section, name, table)
         else:
-            self._take_table((section,), value, TABLES[(section,)].keys)
+            self._take_table((section,), value, tables.TABLES[(section,)].keys)
 
     def _take_named(self, section: str, name: str, table: object) -> None:
         path = (section, name)
@@ -242,9 +135,9 @@ class _Reader:
             )
         elif self._check_name(where, path):
             self._names[section][name] = where
-            self._take_table(path, table, NAMED[section].keys)
+            self._take_table(path, table, tables.NAMED[section].keys)
 
-    def _take_table(self, path: Path, table: Mapping[str, object], keys: Mapping[str, kinds.Kind]) -> None:
+    def _take_table(self, path: Key, table: Mapping[str, object], keys: Mapping[str, kinds.Kind]) -> None:
         inner = _inner(path)
         for key, value in table.items():
             here = (*path, key)
@@ -258,7 +151,7 @@ class _Reader:
                     for word, wanted in value.items():
                         self._given[(*here, word)] = _Given(wanted, self._in_file((*here, word)))
                 else:
-                    self._take_table(here, value, TABLES[here].keys)
+                    self._take_table(here, value, tables.TABLES[here].keys)
             elif key not in keys:
                 known = [*keys, inner] if inner else list(keys)
                 self._unknown(where, here, known, "there is no such key", f"[{_dotted(path)}] has")
@@ -293,44 +186,40 @@ class _Reader:
                 raise errors.UsageError(f"{where.source}: there is no such setting")
             self._give(path, _Given(value, where))
 
-    def _give(self, path: Path, given: _Given) -> None:
+    def _give(self, path: Key, given: _Given) -> None:
         self._given[path] = given
-        new = path[0] in NAMED and path[1] not in self._names[path[0]]
+        new = path[0] in tables.NAMED and path[1] not in self._names[path[0]]
         if new and self._check_name(given.where, path[:2]):
             self._names[path[0]][path[1]] = given.where
 
-    def _resolve(self, parts: Path) -> Path:
+    def _resolve(self, parts: Key) -> Key:
         """Variables have no case: a name in one means the file's name, whatever its case."""
-        if parts[0] in NAMED and len(parts) > 2:
+        if parts[0] in tables.NAMED and len(parts) > 2:
             same = [name for name in self._names[parts[0]] if name.lower() == parts[1]]
             return (parts[0], *(same[:1] or parts[1:2]), *parts[2:])
         return parts
 
-    def _kind(self, path: Path) -> kinds.Kind | None:
-        if path[0] in NAMED:
-            return NAMED[path[0]].keys.get(path[2]) if len(path) == 3 else None
-        table = TABLES.get(path[:-1])
+    def _kind(self, path: Key) -> kinds.Kind | None:
+        if path[0] in tables.NAMED:
+            return tables.NAMED[path[0]].keys.get(path[2]) if len(path) == 3 else None
+        table = tables.TABLES.get(path[:-1])
         return table.keys.get(path[-1]) if table else None
 
     def _variables(self) -> list[str]:
-        found = [f"{PREFIX}{key.upper()}" for key in TABLES[("node",)].keys]
-        found += [
-            PREFIX + "__".join((*path, key)).upper() for path, table in TABLES.items() for key in table.keys
-        ]
+        paths: list[Key] = [(key,) for key in tables.TABLES[("node",)].keys]
+        paths += [(*path, key) for path, table in tables.TABLES.items() for key in table.keys]
         for section, names in self._names.items():
-            found += [
-                f"{PREFIX}{section}__{name}__{key}".upper() for name in names for key in NAMED[section].keys
-            ]
-        return found
+            paths += [(section, name, key) for name in names for key in tables.NAMED[section].keys]
+        return [PREFIX + "__".join(path).upper() for path in paths]
 
     # -- making settings ------------------------------------------------------------------------
 
     def settings(self) -> model.Settings:
         """Return the settings, or raise all mistakes."""
-        parts: dict[str, Any] = {path[-1]: self._build(path, table) for path, table in TABLES.items()}
+        parts: dict[str, Any] = {path[-1]: self._build(path, table) for path, table in tables.TABLES.items()}
         retention = parts.pop("retention")
         made: dict[str, Any] = {}
-        for section, table in NAMED.items():
+        for section, table in tables.NAMED.items():
             made[section] = tuple(
                 item
                 for name in self._names[section]
@@ -347,11 +236,11 @@ class _Reader:
             raise Mistakes([text for _, text in sorted(self._mistakes)])
         return model.Settings(**parts, **made)
 
-    def _build(self, path: Path, table: Table) -> Any:
+    def _build(self, path: Key, table: tables.Table) -> Any:
         values = self._values(path, table)
         return None if values is None else table.build(**values)
 
-    def _build_named(self, section: str, name: str, table: Table) -> Any:
+    def _build_named(self, section: str, name: str, table: tables.Table) -> Any:
         path = (section, name)
         values = self._values(path, table)
         missing = [key for key in table.required if (*path, key) not in self._given]
@@ -365,7 +254,7 @@ class _Reader:
         extra = {"when": when} if section == "rules" else {}
         return table.build(name=name, **values, **extra)
 
-    def _values(self, path: Path, table: Table) -> dict[str, object] | None:
+    def _values(self, path: Key, table: tables.Table) -> dict[str, object] | None:
         """Return the fields that are given, or None when one of them is wrong."""
         values: dict[str, object] = {}
         sound = True
@@ -379,19 +268,19 @@ class _Reader:
                     sound = False
         return values if sound else None
 
-    def _when(self, path: Path) -> dict[str, str | Sequence[str]] | None:
+    def _when(self, path: Key) -> dict[str, str | Sequence[str]] | None:
         when: dict[str, str | Sequence[str]] = {}
         sound = True
         for key, given in self._given.items():
             if key[:3] != (*path, "when"):
                 continue
-            fault = _not_a_key(key[3])
+            fault = tables.not_a_key(key[3])
             if fault:
                 self._mistake(given.where, f"{given.where.at(key)}: {fault}")
                 sound = False
                 continue
             try:
-                when[_written(key[3])] = kinds.CONDITION.read(given.value)  # type: ignore[assignment]
+                when[tables.written(key[3])] = kinds.CONDITION.read(given.value)  # type: ignore[assignment]
             except kinds.Wrong as wrong:
                 self._wrong(key, given, kinds.CONDITION, wrong)
                 sound = False
@@ -469,11 +358,11 @@ class _Reader:
 
     # -- telling --------------------------------------------------------------------------------
 
-    def _in_file(self, path: Path) -> _Where:
+    def _in_file(self, path: Key) -> _Where:
         line = config_lines.line_of(self._lines, path) or 1
         return _Where((0, line), f"{self._label}:{line}")
 
-    def _check_name(self, where: _Where, path: Path) -> bool:
+    def _check_name(self, where: _Where, path: Key) -> bool:
         try:
             kinds.NAME.read(path[1])
         except kinds.Wrong:
@@ -481,17 +370,17 @@ class _Reader:
             return False
         return True
 
-    def _wrong(self, path: Path, given: _Given, kind: kinds.Kind, wrong: kinds.Wrong) -> None:
+    def _wrong(self, path: Key, given: _Given, kind: kinds.Kind, wrong: kinds.Wrong) -> None:
         hint = f"; {wrong}" if str(wrong) else ""
         shown = kinds.show(given.value, kind.secret)
         self._mistake(given.where, f"{given.where.at(path)} = {shown}: give {kind.allowed}{hint}")
 
-    def _unknown(self, where: _Where, path: Path, known: Iterable[str], what: str, list_of: str) -> None:
+    def _unknown(self, where: _Where, path: Key, known: Iterable[str], what: str, list_of: str) -> None:
         near = kinds.nearest(path[-1], known)
         hint = f"did you mean {near}?" if near else f"{list_of} {', '.join(known)}"
         self._mistake(where, f"{where.at(path)}: {what}; {hint}")
 
-    def _at(self, path: Path, text: str) -> None:
+    def _at(self, path: Key, text: str) -> None:
         """A mistake in how a value fits with others."""
         given = self._given.get(path)
         where = given.where if given else self._names[path[0]][path[1]]
@@ -501,14 +390,14 @@ class _Reader:
         self._mistakes.append((where.order, text))
 
 
-def _inner(path: Path) -> str | None:
+def _inner(path: Key) -> str | None:
     """Return the table that this table may hold."""
     if path == ("storage",):
         return "retention"
     return "when" if path[0] == "rules" else None
 
 
-def _dotted(path: Path) -> str:
+def _dotted(path: Key) -> str:
     """Return the key as it would be written in the file."""
     return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else kinds.show(part) for part in path)
 
@@ -528,112 +417,3 @@ def _syntax_mistake(path: pathlib.Path, text: str, message: str) -> str:
         return f"{path}:{line}: this is not TOML: {message[:1].lower()}{message[1:]}"
     what = message[: found.start()]
     return f"{path}:{found[1]}: this is not TOML: {what[:1].lower()}{what[1:]}, column {found[2]}"
-
-
-# -- names in rules -----------------------------------------------------------------------------
-
-_FACTS = ("source", "called", "peer", "address")
-_TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?")
-_NO_TEXT = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"})
-
-
-def _written(key: str) -> str:
-    """Return a tag in the one form that the rest of the program takes: gggg,eeee."""
-    tag = _TAG.fullmatch(key)
-    return f"{tag[1]},{tag[2]}".lower() if tag else key
-
-
-def _not_a_key(key: str) -> str | None:
-    """Return why a condition cannot name this; None: it can."""
-    if key in _FACTS or _TAG.fullmatch(key):
-        return None
-    # pydicom takes half a second to import: paid only by configurations whose rules name elements.
-    from pydicom import datadict
-
-    tag = datadict.tag_for_keyword(key)
-    if tag is not None:
-        vr = datadict.dictionary_VR(tag)
-        if vr.split(" or ")[0] in _NO_TEXT:
-            return f"a rule cannot look into {key}, which is no text or number ({vr})"
-        return None
-    near = kinds.nearest(key, [*_FACTS, *datadict.keyword_dict])
-    hint = (
-        f"did you mean {near}?"
-        if near
-        else f"name a DICOM keyword, a tag (gggg,eeee), or {', '.join(_FACTS)}"
-    )
-    return f"there is no such element; {hint}"
-
-
-# -- reload -------------------------------------------------------------------------------------
-
-# What the processes take over while they run; everything else is bound or opened once, at the start.
-LIVE = frozenset(
-    {
-        "node.drain",
-        "node.accept_any_called",
-        "node.accept_unknown",
-        "log.level",
-        "storage.min_free",
-        "storage.on_conflict",
-        "storage.retention",
-    }
-)
-_LIVE_TABLES = frozenset({"limits"})
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Change:
-    """What a reload does."""
-
-    settings: model.Settings  # in force from now on: the new ones, but for what needs a restart
-    applied: tuple[str, ...]  # keys that take effect at once, as in "limits.pdu" or "peers.ct (new)"
-    restart: tuple[str, ...]  # keys that take effect after a restart
-
-    def describe(self) -> str:
-        """Say it in one sentence."""
-        parts = []
-        if self.applied:
-            parts.append(f"applied: {', '.join(self.applied)}")
-        if self.restart:
-            parts.append(f"needs a restart: {', '.join(self.restart)}")
-        return "; ".join(parts) or "nothing changed"
-
-
-def changed(old: model.Settings, new: model.Settings) -> Change:
-    """Return what of `new` may take effect while running, and what must wait for a restart."""
-    applied: list[str] = []
-    restart: list[str] = []
-    parts: dict[str, Any] = {}
-    for section in ("node", "log", "storage", "limits", "tls"):
-        before, after = getattr(old, section), getattr(new, section)
-        kept: dict[str, object] = {}
-        for field in dataclasses.fields(after):
-            if getattr(before, field.name) == getattr(after, field.name):
-                continue
-            key = f"{section}.{field.name}"
-            if key in LIVE or section in _LIVE_TABLES:
-                applied.append(key)
-            else:
-                restart.append(key)
-                kept[field.name] = getattr(before, field.name)
-        parts[section] = dataclasses.replace(after, **kept)
-    for section in NAMED:
-        parts[section] = getattr(new, section)
-        applied += _differences(section, getattr(old, section), getattr(new, section))
-    return Change(model.Settings(**parts), tuple(applied), tuple(restart))
-
-
-def _differences(section: str, old: Sequence[Any], new: Sequence[Any]) -> list[str]:
-    before = {item.name: item for item in old}
-    after = {item.name: item for item in new}
-    found = [
-        f"{section}.{name}" + ("" if name in before else " (new)")
-        for name, item in after.items()
-        if before.get(name) != item
-    ]
-    found += [f"{section}.{name} (removed)" for name in before if name not in after]
-    # The first rule that matches decides: their order means something, and that of the others does not.
-    if not found and section == "rules" and list(before) != list(after):
-        found.append("rules (order)")
-    return found

@@ -10,7 +10,7 @@ import typing
 
 import pytest
 
-from node import config, model
+from node import config, config_tables, model
 
 EXAMPLE = pathlib.Path(__file__).parents[3] / "config" / "node.toml"
 
@@ -47,14 +47,14 @@ def test_every_line_of_the_example_that_is_commented_out_works_too(tmp_path: pat
 
 def test_the_example_names_every_key_there_is() -> None:
     text = EXAMPLE.read_text()
-    for table in (*config.TABLES.values(), *config.NAMED.values()):
+    for table in (*config_tables.TABLES.values(), *config_tables.NAMED.values()):
         for key in table.keys:
             assert re.search(rf"^(# )?{key} += ", text, re.MULTILINE), key
 
 
 def test_every_field_of_the_settings_has_its_key() -> None:
     """A setting that cannot be set is a mistake of ours."""
-    for table in (*config.TABLES.values(), *config.NAMED.values()):
+    for table in (*config_tables.TABLES.values(), *config_tables.NAMED.values()):
         fields = {field.name for field in dataclasses.fields(table.build)}  # type: ignore[arg-type]
         keys = {table.renamed.get(key, key) for key in table.keys}
         assert keys == fields - {"name", "when", "retention"}
