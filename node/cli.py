@@ -7,7 +7,7 @@ import sys
 import typer
 
 from node import errors
-from node.commands import check, edit, migrate, reload, run
+from node.commands import check, echo, edit, images, migrate, reload, run, send
 
 app = typer.Typer(
     name="dicom-node",
@@ -19,7 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (run, check, reload, migrate, edit):
+for command in (run, check, reload, migrate, echo, send, images, edit):
     command.register(app)
 
 

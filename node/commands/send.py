@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import pathlib
 import time
@@ -58,6 +59,7 @@ def send(
     from node.send import dimse
 
     sender = dimse.Dimse(to, settings.node.aet, settings.tls)
+    lines = _Lines()
     total = None if as_json else sum(1 for _ in gather.files(path))
     with output.progress(f"to {peer}", total, shown=not as_json) as advance:
         summary = run(
@@ -65,8 +67,9 @@ def send(
             gather.items(path),
             retries=retries,
             advance=advance,
-            tell=_json_line if as_json else _failure_line,
+            tell=_json_line if as_json else lines,
         )
+    lines.close()
     if as_json:
         output.line({"summary": dataclasses.asdict(summary)})
     else:
@@ -144,8 +147,24 @@ def _send_batch(
         pause(min(2.0**attempt, 30.0))
 
 
-def _failure_line(path: pathlib.Path, why: str, arrived: bool) -> None:
-    print(f"{'warning' if arrived else 'FAILED'}  {path}: {why}")
+class _Lines:
+    """Prints what went wrong; a reason that many files share is printed with the first few of them."""
+
+    _SHOWN = 3
+
+    def __init__(self) -> None:
+        self._counts: collections.Counter[tuple[str, bool]] = collections.Counter()
+
+    def __call__(self, path: pathlib.Path, why: str, arrived: bool) -> None:
+        self._counts[why, arrived] += 1
+        if self._counts[why, arrived] <= self._SHOWN:
+            print(f"{'warning' if arrived else 'FAILED '}  {path}: {why}")
+
+    def close(self) -> None:
+        """Say how many were not printed."""
+        for (why, _), count in self._counts.items():
+            if count > self._SHOWN:
+                print(f"... and {count - self._SHOWN} more: {why}")
 
 
 def _json_line(path: pathlib.Path, why: str, arrived: bool) -> None:
