@@ -97,9 +97,16 @@ class Receiver:
         return self.ready()
 
     def _json(self, path: str) -> dict[str, object]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=10) as answer:
-            value: dict[str, object] = json.load(answer)
-            return value
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=10) as answer:
+                value: dict[str, object] = json.load(answer)
+                return value
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 503:
+                raise  # not ready yet
+            last = self.log.read_text(errors="replace")[-1500:]
+            raise RuntimeError(f"{self.name}: {path}: {error.code}; its last words: {last}") from None
 
 
 class Node(Receiver):
