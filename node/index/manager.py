@@ -11,7 +11,7 @@ import sqlalchemy
 from sqlalchemy import bindparam, func
 
 from node import errors, model
-from node.index import db, remove, tables, tracker, words
+from node.index import db, overrides, remove, tables, tracker, words
 
 _instance = tables.instance.c
 _series = tables.series.c
@@ -137,7 +137,7 @@ class Images:
             return [_held(row) for row in connection.execute(statement)]
 
     def images(self, name: str) -> list[model.ImageId]:
-        """Every image of a series in its order: instances of one frame, the frames of those that have more."""
+        """Every image of a series in its order: whole instances, and the frames of what has several."""
         with self._database.read() as connection:
             series = _one_series(connection, name)
             return [image for image, _ in _images(connection, series)]
@@ -172,7 +172,7 @@ class Images:
 
     def name_series(self, name: str, custom_id: str | None) -> None:
         """Give a series another name, or take it away with None."""
-        _check_custom(custom_id)
+        overrides.check_custom(custom_id)
         with self._database.write() as connection:
             series = _one_series(connection, name)
             taken = sqlalchemy.select(_named.series_key).where(
@@ -180,11 +180,11 @@ class Images:
             )
             if custom_id is not None and connection.execute(taken).first():
                 raise errors.UsageError(f"another series is called {custom_id!r} already")
-            _set_series(connection, series.key, custom_id=custom_id)
+            overrides.set_series(connection, series.key, custom_id=custom_id)
 
     def name_image(self, image: str | model.ImageId, custom_id: str | None) -> None:
         """Give an instance or a frame another name, or take it away with None."""
-        _check_custom(custom_id)
+        overrides.check_custom(custom_id)
         with self._database.write() as connection:
             at = tracker.locate(connection, str(image))
             taken = connection.execute(
@@ -192,7 +192,7 @@ class Images:
             ).first()
             if custom_id is not None and taken is not None and tuple(taken) != (at.key, at.frame or 0):
                 raise errors.UsageError(f"another image is called {custom_id!r} already")
-            _set_image(connection, at, custom_id=custom_id)
+            overrides.set_image(connection, at, custom_id=custom_id)
 
     def order(self, name: str, images: Sequence[str | model.ImageId]) -> None:
         """Put images of a series in this order; those that are not named come after, in their own."""
@@ -206,10 +206,10 @@ class Images:
                 if (at.key, at.frame or 0) in seen:
                     raise errors.UsageError(f"{image} stands in the order twice")
                 seen.add((at.key, at.frame or 0))
-            _unorder(connection, series.key)
+            overrides.unorder(connection, series.key)
             for position, at in enumerate(places):
-                _set_image(connection, at, position=position)
-            _set_series(connection, series.key, ordered=True)
+                overrides.set_image(connection, at, position=position)
+            overrides.set_series(connection, series.key, ordered=True)
 
     def reset(self, name: str) -> None:
         """Forget the names and the order given here to a series and its images; nothing else changes."""
@@ -374,44 +374,6 @@ def _referring(connection: sqlalchemy.Connection, at: tracker.Location) -> Itera
         if uid not in seen:
             seen.add(uid)
             yield ReferenceEntry(model.ImageId(uid), series, True)
-
-
-def _check_custom(custom_id: str | None) -> None:
-    if custom_id is None:
-        return
-    if tracker.is_uid(custom_id) or "#" in custom_id or not custom_id.isprintable() or not custom_id.strip():
-        raise errors.UsageError(
-            f"{custom_id!r} cannot be a custom id: it needs a character that no UID has, "
-            "and none that is # or cannot be printed"
-        )
-
-
-def _set_series(connection: sqlalchemy.Connection, key: int, **values: object) -> None:
-    _put(connection, tables.series_override, {"series_key": key}, values)
-
-
-def _set_image(connection: sqlalchemy.Connection, at: tracker.Location, **values: object) -> None:
-    series_key = sqlalchemy.select(_instance.series_key).where(_instance.key == at.key).scalar_subquery()
-    named: dict[str, object] = {"instance_key": at.key, "frame": at.frame or 0}
-    _put(connection, tables.image_override, named, values, {"series_key": series_key})
-
-
-def _put(
-    connection: sqlalchemy.Connection,
-    table: sqlalchemy.Table,
-    named: dict[str, object],
-    values: dict[str, object],
-    more: dict[str, object] | None = None,
-) -> None:
-    where = [table.c[name] == value for name, value in named.items()]
-    if not connection.execute(sqlalchemy.update(table).where(*where).values(values)).rowcount:
-        connection.execute(sqlalchemy.insert(table).values({**named, **values, **(more or {})}))
-
-
-def _unorder(connection: sqlalchemy.Connection, series_key: int) -> None:
-    mine = _placed.series_key == series_key
-    connection.execute(sqlalchemy.update(tables.image_override).where(mine).values(position=None))
-    connection.execute(sqlalchemy.delete(tables.image_override).where(mine, _placed.custom_id.is_(None)))
 
 
 def _below(connection: sqlalchemy.Connection, level: model.Level, name: str) -> list[int]:

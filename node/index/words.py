@@ -17,13 +17,16 @@ def moment(when: datetime.datetime) -> str:
     return when.isoformat(timespec="microseconds")[:26]
 
 
+_FIRST = moment(datetime.datetime(1, 1, 1, tzinfo=UTC))
+_LAST = moment(datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+
+
 def later(start: datetime.datetime, seconds: float) -> str:
     """The moment so many seconds after; the first or last there is where the calendar ends."""
     try:
         return moment(start + datetime.timedelta(seconds=seconds))
     except OverflowError:
-        end = datetime.datetime.min if seconds < 0 else datetime.datetime.max
-        return moment(end.replace(tzinfo=UTC))
+        return _FIRST if seconds < 0 else _LAST
 
 
 def when(written: str) -> datetime.datetime:

@@ -90,7 +90,7 @@ def test_a_second_start_finds_nothing_to_do_without_alembic(tmp_path: pathlib.Pa
 
 @pytest.mark.parametrize("revision", migrate.revisions())
 def test_a_database_of_every_revision_with_rows_is_upgraded(tmp_path: pathlib.Path, revision: str) -> None:
-    """Rows of that time are kept as SQL beside this test: `rows-NNNN.sql`, written when a revision is made."""
+    """Rows of that time are kept beside this test as `rows-NNNN.sql`, written when a revision is made."""
     database = db.open(f"sqlite:///{tmp_path / 'index.db'}")
     migrate.run(database, revision)
     database.close()
@@ -155,12 +155,13 @@ def _with_another_revision(folder: pathlib.Path, body: str) -> pathlib.Path:
     import shutil
 
     real = pathlib.Path(migrate.__file__).parents[2] / "migrations"
-    last = sorted(path.name[:4] for path in (real / "versions").glob("[0-9]*.py"))[-1]
+    last = max(path.name[:4] for path in (real / "versions").glob("[0-9]*.py"))
     scripts = folder / "scripts"
     shutil.rmtree(scripts, ignore_errors=True)
     shutil.copytree(real, scripts, ignore=shutil.ignore_patterns("__pycache__"))
     (scripts / "versions" / "9999_test.py").write_text(
-        f"from alembic import op\nrevision = '9999'\ndown_revision = '{last}'\n\n\ndef upgrade():\n    {body}\n"
+        f"from alembic import op\nrevision = '9999'\ndown_revision = '{last}'\n"
+        f"\n\ndef upgrade():\n    {body}\n"
     )
     return scripts
 
@@ -169,7 +170,7 @@ def test_a_database_of_a_newer_program_is_refused(tmp_path: pathlib.Path) -> Non
     database = indexed.sqlite(tmp_path)
     with database.write() as connection:
         connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '9998'"))
-    with pytest.raises(errors.DatabaseNewer, match="revision 9998.*newer program"):
+    with pytest.raises(errors.DatabaseNewer, match=r"revision 9998.*newer program"):
         migrate.upgrade(database)
     database.close()
 

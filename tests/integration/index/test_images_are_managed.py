@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pathlib
+
 import pytest
 import sqlalchemy
 
 from node import errors, model
 from node.dicom import header
-from node.index import audit, compare, db, manager, remove, tables, tracker
+from node.index import audit, compare, db, manager, overrides, remove, tables, tracker
 from tests import indexed, make
 
 PR = "1.2.840.10008.5.1.4.1.1.11.1"
@@ -109,7 +112,8 @@ def test_a_name_belongs_to_one_only(images: manager.Images) -> None:
     ("name", "error"),
     [
         ("1.2.9", errors.NotFound), ("nobody", errors.NotFound), ("1.2.3.1.3#5", errors.NotFound),
-        ("1.2.3.1.3#0", errors.UsageError), ("1.2.3.1.3#x", errors.UsageError), ("1.2.3.1.3#", errors.UsageError),
+        ("1.2.3.1.3#0", errors.UsageError), ("1.2.3.1.3#x", errors.UsageError),
+        ("1.2.3.1.3#", errors.UsageError),
         ("1.2.3.1.3#99999999999999999999", errors.UsageError), ("'; DROP TABLE instance", errors.NotFound),
     ],
 )  # fmt: skip
@@ -269,3 +273,19 @@ def test_a_comparison_sees_every_kind_of_change(
     ]  # fmt: skip
     first.close()
     other.close()
+
+
+def test_a_rebuilt_index_gets_the_names_and_orders_of_the_old_one(
+    images: manager.Images, database: db.Database, tmp_path: pathlib.Path
+) -> None:
+    images.name_series("1.2.3.1", "head")
+    images.name_image("1.2.3.1.3#2", "best")
+    images.order("head", ["1.2.3.1.2", "best"])
+    images.name_image("1.2.3.2.9", "lost")
+    rebuilt = indexed.sqlite(tmp_path, "rebuilt.db")
+    indexed.take(rebuilt, [indexed.item(2), indexed.item(1), indexed.item(3, frames=4)])
+    assert overrides.carry(database, rebuilt) == 1
+    again = manager.Images(rebuilt)
+    assert names(again, "head") == names(images, "head")
+    assert again.tracker.locate("best") == dataclasses.replace(images.tracker.locate("best"), key=3)
+    rebuilt.close()

@@ -40,8 +40,9 @@ def filled(database: db.Database) -> db.Database:
             database,
             [
                 indexed.item(
-                    number, study=uid, series=f"{uid}.1", patient_id=patient, patient_name=name, study_date=date,
-                    study_time=time, accession_number=accession, study_description=description,
+                    number, study=uid, series=f"{uid}.1", patient_id=patient, patient_name=name,
+                    study_date=date, study_time=time, accession_number=accession,
+                    study_description=description,
                     modality=modality, requests=(request, other) if number == 0 else (),
                     image_type=("ORIGINAL", "PRIMARY") if number % 2 else ("DERIVED", "SECONDARY"),
                 )
@@ -135,7 +136,8 @@ def test_counters_answer_what_would_need_a_scan(filled: db.Database) -> None:
     )  # fmt: skip
     assert answer == {
         "StudyInstanceUID": "1.2", "ModalitiesInStudy": ["MR", "PR"], "NumberOfStudyRelatedSeries": 2,
-        "NumberOfStudyRelatedInstances": 2, "SOPClassesInStudy": [make.CT], "NumberOfPatientRelatedStudies": 2,
+        "NumberOfStudyRelatedInstances": 2, "SOPClassesInStudy": [make.CT],
+        "NumberOfPatientRelatedStudies": 2,
     }  # fmt: skip
 
 

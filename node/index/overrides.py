@@ -1,0 +1,116 @@
+"""Names and orders that people gave to series and images here; no file of the store carries them."""
+
+from __future__ import annotations
+
+import sqlalchemy
+
+from node import errors
+from node.index import db, tables, tracker
+
+_instance = tables.instance.c
+_series = tables.series.c
+_study = tables.study.c
+_named = tables.series_override.c
+_placed = tables.image_override.c
+
+
+def check_custom(custom_id: str | None) -> None:
+    """Refuse a name that could be taken for a UID or a frame, or that nobody can type."""
+    if custom_id is None:
+        return
+    if tracker.is_uid(custom_id) or "#" in custom_id or not custom_id.isprintable() or not custom_id.strip():
+        raise errors.UsageError(
+            f"{custom_id!r} cannot be a custom id: it needs a character that no UID has, "
+            "and none that is # or cannot be printed"
+        )
+
+
+def set_series(connection: sqlalchemy.Connection, key: int, **values: object) -> None:
+    """Change what a series was given."""
+    _put(connection, tables.series_override, {"series_key": key}, values)
+
+
+def set_image(connection: sqlalchemy.Connection, at: tracker.Location, **values: object) -> None:
+    """Change what an image was given."""
+    series_key = sqlalchemy.select(_instance.series_key).where(_instance.key == at.key).scalar_subquery()
+    named: dict[str, object] = {"instance_key": at.key, "frame": at.frame or 0}
+    _put(connection, tables.image_override, named, values, {"series_key": series_key})
+
+
+def _put(
+    connection: sqlalchemy.Connection,
+    table: sqlalchemy.Table,
+    named: dict[str, object],
+    values: dict[str, object],
+    more: dict[str, object] | None = None,
+) -> None:
+    where = [table.c[name] == value for name, value in named.items()]
+    if not connection.execute(sqlalchemy.update(table).where(*where).values(values)).rowcount:
+        connection.execute(sqlalchemy.insert(table).values({**named, **values, **(more or {})}))
+
+
+def unorder(connection: sqlalchemy.Connection, series_key: int) -> None:
+    """Take the order of a series away, and leave the names."""
+    mine = _placed.series_key == series_key
+    connection.execute(sqlalchemy.update(tables.image_override).where(mine).values(position=None))
+    connection.execute(sqlalchemy.delete(tables.image_override).where(mine, _placed.custom_id.is_(None)))
+
+
+def carry(old: db.Database, new: db.Database) -> int:
+    """Give what series and images had in the old index to those of the new; how many were not found."""
+    lost = 0
+    with old.read() as source, new.write() as target:
+        for row in source.execute(_ALL_SERIES).all():
+            key = target.execute(_SERIES_KEY, {"study_uid": row.study, "series_uid": row.series}).scalar()
+            if key is None:
+                lost += 1
+            else:
+                set_series(target, key, custom_id=row.custom_id, ordered=row.ordered)
+        for one in source.execute(_ALL_IMAGES).all():
+            uids = {"study_uid": one.study, "series_uid": one.series, "uid": one.sop_instance}
+            found = target.execute(_INSTANCE_KEYS, uids).first()
+            if found is None:
+                lost += 1
+                continue
+            named: dict[str, object] = {"instance_key": found.key, "frame": one.frame}
+            given: dict[str, object] = {"custom_id": one.custom_id, "position": one.position}
+            _put(target, tables.image_override, named, given, {"series_key": found.series_key})
+    return lost
+
+
+_ALL_SERIES = (
+    sqlalchemy.select(_study.study, _series.series, _named.custom_id, _named.ordered)
+    .join(tables.series, _series.key == _named.series_key)
+    .join(tables.study, _study.key == _series.study_key)
+)
+_ALL_IMAGES = (
+    sqlalchemy.select(
+        _study.study,
+        _series.series,
+        _instance.sop_instance,
+        _placed.frame,
+        _placed.custom_id,
+        _placed.position,
+    )
+    .join(tables.instance, _instance.key == _placed.instance_key)
+    .join(tables.series, _series.key == _instance.series_key)
+    .join(tables.study, _study.key == _series.study_key)
+)
+_SERIES_KEY = (
+    sqlalchemy.select(_series.key)
+    .join(tables.study, _study.key == _series.study_key)
+    .where(
+        _series.series == sqlalchemy.bindparam("series_uid"),
+        _study.study == sqlalchemy.bindparam("study_uid"),
+    )
+)
+_INSTANCE_KEYS = (
+    sqlalchemy.select(_instance.key, _instance.series_key)
+    .join(tables.series, _series.key == _instance.series_key)
+    .join(tables.study, _study.key == _series.study_key)
+    .where(
+        _instance.sop_instance == sqlalchemy.bindparam("uid"),
+        _series.series == sqlalchemy.bindparam("series_uid"),
+        _study.study == sqlalchemy.bindparam("study_uid"),
+    )
+)
