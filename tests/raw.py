@@ -1,328 +1,311 @@
-"""DICOM on a bare socket, for tests: independent of node/wire, so that a bug there is not shared.
+"""A DICOM peer made of bytes on a socket, and an acceptor to point it at.
 
-It says exactly what it is told to, right or wrong: `associate_request`, `command` and `fragments` make
-the bytes, `Caller` sends them and reads what comes back.
+It shares nothing with the engine under test but the socket: what it says and expects is written out here.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
+import os
 import socket
 import ssl
 import struct
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Self
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 
-from tests import make
+from node import model
+from node.wire import acceptor, association, command, faults, pdu, policy, slots, tls
 
-APPLICATION = "1.2.840.10008.3.1.1.1"
 VERIFICATION = "1.2.840.10008.1.1"
-COMMITMENT = "1.2.840.10008.1.20.1"
-COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+IMPLICIT = "1.2.840.10008.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+APPLICATION = "1.2.840.10008.3.1.1.1"
 
-RQ, AC, RJ, DATA, RELEASE_RQ, RELEASE_RP, ABORT = range(1, 8)
-STORE_RQ, STORE_RSP, ECHO_RQ, ECHO_RSP = 0x0001, 0x8001, 0x0030, 0x8030
-EVENT_RQ, EVENT_RSP, ACTION_RQ, ACTION_RSP = 0x0100, 0x8100, 0x0130, 0x8130
-NO_DATA = 0x0101
-
-Value = int | str | bytes
-
-
-class Closed(ConnectionError):
-    """The peer closed the connection, or it broke."""
+ABORT_USER = bytes.fromhex("070000000004 0000 0000")
+ABORT_UNRECOGNIZED = bytes.fromhex("070000000004 0000 0201")
+ABORT_UNEXPECTED = bytes.fromhex("070000000004 0000 0202")
+ABORT_INVALID = bytes.fromhex("070000000004 0000 0206")
+RELEASE_RQ = bytes.fromhex("050000000004 00000000")
+RELEASE_RP = bytes.fromhex("060000000004 00000000")
 
 
-class Aborted(ConnectionError):
-    """The peer sent A-ABORT."""
-
-    def __init__(self, source: int, reason: int) -> None:
-        super().__init__(f"aborted {source}/{reason}")
-        self.source, self.reason = source, reason
+def rejection(result: int, source: int, reason: int) -> bytes:
+    """The bytes of an A-ASSOCIATE-RJ."""
+    return bytes.fromhex("030000000004") + bytes((0, result, source, reason))
 
 
-class Rejected(ConnectionError):
-    """The peer sent A-ASSOCIATE-RJ."""
-
-    def __init__(self, result: int, source: int, reason: int) -> None:
-        super().__init__(f"rejected {result}/{source}/{reason}")
-        self.code = (result, source, reason)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Context:
-    """A presentation context as it is proposed."""
-
-    abstract: str  # SOP class UID
-    syntaxes: tuple[str, ...] = (make.IMPLICIT,)  # transfer syntax UIDs
-
-
-def _item(kind: int, body: bytes) -> bytes:
+def item(kind: int, body: bytes) -> bytes:
+    """An item of an association PDU."""
     return struct.pack(">BxH", kind, len(body)) + body
 
 
-def associate_request(
-    contexts: Sequence[Context],
+def context(number: int, abstract: str, *transfers: str) -> bytes:
+    """A proposed presentation context."""
+    body = bytes((number, 0, 0, 0)) + item(0x30, abstract.encode())
+    return item(0x20, body + b"".join(item(0x40, uid.encode()) for uid in transfers or (IMPLICIT,)))
+
+
+BOTH = context(1, VERIFICATION) + context(3, CT, EXPLICIT, IMPLICIT)
+
+
+def request(
+    contexts: bytes = BOTH,
     *,
-    calling: str = "RAWSCU",
     called: str = "NODE",
-    maximum: int = 131072,
-    roles: Mapping[str, tuple[int, int]] | None = None,
+    calling: str = "RAW",
     version: int = 1,
     application: str = APPLICATION,
+    max_pdu: int = 16384,
+    user: bytes = b"",
 ) -> bytes:
-    """An A-ASSOCIATE-RQ; contexts get the ids 1, 3, 5 ..."""
-    items = _item(0x10, application.encode())
-    for at, context in enumerate(contexts):
-        inner = _item(0x30, context.abstract.encode())
-        inner += b"".join(_item(0x40, syntax.encode()) for syntax in context.syntaxes)
-        items += _item(0x20, struct.pack(">B3x", 2 * at + 1) + inner)
-    user = _item(0x51, struct.pack(">I", maximum)) + _item(0x52, make.uid("raw").encode())
-    for abstract, (scu, scp) in (roles or {}).items():
-        user += _item(0x54, struct.pack(">H", len(abstract)) + abstract.encode() + bytes((scu, scp)))
-    items += _item(0x50, user)
-    titles = called.encode().ljust(16) + calling.encode().ljust(16)
-    return pdu(RQ, struct.pack(">Hxx", version) + titles + bytes(32) + items)
+    """An A-ASSOCIATE-RQ."""
+    fixed = struct.pack(">H2x16s16s32x", version, called.ljust(16).encode(), calling.ljust(16).encode())
+    information = item(0x51, struct.pack(">I", max_pdu)) + item(0x52, b"1.2.3.4") + user
+    body = fixed + item(0x10, application.encode()) + contexts + item(0x50, information)
+    return struct.pack(">BxI", 1, len(body)) + body
 
 
-def pdu(kind: int, body: bytes) -> bytes:
-    """A PDU."""
-    return struct.pack(">BxI", kind, len(body)) + body
+def pdv(number: int, control: int, data: bytes) -> bytes:
+    """A presentation data value item."""
+    return struct.pack(">IBB", len(data) + 2, number, control) + data
 
 
-def command(values: Mapping[int, Value]) -> bytes:
-    """A command set; ints are US (UL for the group length), str are padded with NUL."""
-    body = b""
-    for tag, value in sorted(values.items()):
-        if isinstance(value, int):
-            raw = struct.pack("<H", value)
-        elif isinstance(value, str):
-            raw = value.encode() + b"\0" * (len(value) % 2)
-        else:
-            raw = value
-        body += struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(raw)) + raw
-    return struct.pack("<HHII", 0, 0, 4, len(body)) + body
+def p_data(*values: bytes) -> bytes:
+    """A P-DATA-TF."""
+    body = b"".join(values)
+    return struct.pack(">BxI", 4, len(body)) + body
 
 
-def parse(data: bytes) -> dict[int, bytes]:
-    """A command set's values by tag."""
-    found, at = {}, 0
-    while at + 8 <= len(data):
-        group, number, length = struct.unpack_from("<HHI", data, at)
-        found[group << 16 | number] = data[at + 8 : at + 8 + length]
-        at += 8 + length
-    return found
+def element(tag: int, value: bytes) -> bytes:
+    """An element of a command set."""
+    value += b"\0" * (len(value) & 1)
+    return struct.pack("<HHI", 0, tag, len(value)) + value
 
 
-def fragments(context: int, data: bytes, *, is_command: bool, maximum: int = 16384) -> Iterable[bytes]:
-    """P-DATA-TF PDUs of one message part, each with one fragment."""
-    room = maximum - 6
-    for at in range(0, max(len(data), 1), room):
-        piece = data[at : at + room]
-        flags = (1 if is_command else 0) | (2 if at + room >= len(data) else 0)
-        head = struct.pack(">BxIIBB", DATA, len(piece) + 6, len(piece) + 2, context, flags)
-        yield head + piece
+def command_set(*elements: bytes) -> bytes:
+    """A command set with its group length."""
+    body = b"".join(elements)
+    return element(0, struct.pack("<I", len(body))) + body
 
 
-def store_request(made: make.Made, message: int, **changes: Value) -> dict[int, Value]:
-    """The command of a C-STORE-RQ."""
-    values: dict[int, Value] = {
-        0x00000002: made.sop_class,
-        0x00000100: STORE_RQ,
-        0x00000110: message & 0xFFFF,
-        0x00000700: 0,
-        0x00000800: 1,
-        0x00001000: made.sop_instance,
-    }
-    names = {"sop_class": 0x00000002, "sop_instance": 0x00001000}
-    values.update({names[name]: value for name, value in changes.items()})
-    return values
+def us(tag: int, value: int) -> bytes:
+    """A US element of a command set."""
+    return element(tag, struct.pack("<H", value))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Response:
-    """A DIMSE message from the peer."""
-
-    context: int  # presentation context id
-    values: dict[int, bytes]  # the command's elements
-    data: bytes  # the data set, b"" when there is none
-
-    @property
-    def field(self) -> int:
-        """Command Field."""
-        return self.number(0x00000100)
-
-    @property
-    def status(self) -> int:
-        """Status."""
-        return self.number(0x00000900)
-
-    @property
-    def comment(self) -> str:
-        """Error Comment."""
-        return self.values.get(0x00000902, b"").decode("latin-1").strip()
-
-    def number(self, tag: int) -> int:
-        """A US value."""
-        return int(struct.unpack("<H", self.values[tag])[0])
+def echo_command(message_id: int = 1, field: int = 0x30, sop_class: str = VERIFICATION) -> bytes:
+    """A C-ECHO-RQ, or another request without a data set."""
+    return command_set(
+        element(2, sop_class.encode()), us(0x100, field), us(0x110, message_id), us(0x800, 0x101)
+    )
 
 
-class Caller:
-    """A connection that may become an association."""
+def store_command(message_id: int = 1, sop_class: str = CT, sop_instance: str = "1.2.3") -> bytes:
+    """A C-STORE-RQ."""
+    return command_set(
+        element(2, sop_class.encode()),
+        us(0x100, 1),
+        us(0x110, message_id),
+        us(0x700, 0),
+        us(0x800, 1),
+        element(0x1000, sop_instance.encode()),
+    )
+
+
+def receive_pdu(sock: socket.socket) -> bytes:
+    """The next PDU, b"" at the end of the connection."""
+    head = _exactly(sock, 6)
+    if len(head) < 6:
+        return head
+    return head + _exactly(sock, struct.unpack(">BxI", head)[1])
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        try:
+            got = sock.recv(size - len(data))
+        except ConnectionResetError:
+            return b"reset"
+        if not got:
+            break
+        data += got
+    return data
+
+
+def status(answer: bytes) -> int:
+    """The status in a P-DATA that holds one whole response."""
+    assert answer[0] == 4, answer.hex(" ")
+    found = answer.index(struct.pack("<HHI", 0, 0x900, 2))
+    value: int = struct.unpack_from("<H", answer, found + 8)[0]
+    return value
+
+
+def reaches_end(sock: socket.socket) -> bool:
+    """Whether the peer closed, with nothing said before."""
+    return sock.recv(1) == b""
+
+
+class Heard:
+    """The events of an acceptor, as they came."""
+
+    def __init__(self) -> None:
+        self.words: list[tuple[str, str]] = []
+        self.crashes: list[BaseException] = []
+
+    def opened(self, association: association.Association) -> None:
+        self.words.append(("opened", association.facts.calling))
+
+    def rejected(self, facts: association.Facts, rejection: pdu.Rejection) -> None:
+        self.words.append(("rejected", rejection.why))
+
+    def closed(self, association: association.Association) -> None:
+        self.words.append(("closed", association.facts.calling))
+
+    def aborted(self, association: association.Association, fault: faults.AssociationLost) -> None:
+        self.words.append(("aborted", fault.why))
+
+    def dropped(self, facts: association.Facts, why: str) -> None:
+        self.words.append(("dropped", why))
+
+    def unauthorized(self, association: association.Association, field: int, right: model.Right) -> None:
+        self.words.append(("unauthorized", right.value))
+
+    def crashed(self, facts: association.Facts, error: BaseException) -> None:
+        self.crashes.append(error)
+
+    def of(self, kind: str) -> list[str]:
+        """The texts of one kind of event."""
+        return [text for word, text in self.words if word == kind]
+
+
+LIMITS = model.Limits(
+    associations=8,
+    per_peer=6,
+    echo_slots=2,
+    pdu=16384,
+    request_timeout=0.4,
+    pdu_timeout=0.4,
+    idle_timeout=5.0,
+)
+
+
+class Acceptor:
+    """A running acceptor that answers C-ECHO, and C-STORE by keeping the bytes."""
 
     def __init__(
-        self, address: tuple[str, int], timeout: float = 20.0, tls: ssl.SSLContext | None = None
+        self,
+        *,
+        limits: model.Limits = LIMITS,
+        node: model.NodeSettings | None = None,
+        peers: Sequence[model.Peer] = (),
+        handlers: Mapping[int, acceptor.Handler] | None = None,
+        congested: bool = False,
+        secure: tls.Reloading | None = None,
+        check: policy.Check | None = None,
     ) -> None:
-        self.socket = socket.create_connection(address, timeout)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if tls is not None:
-            self.socket = tls.wrap_socket(self.socket, server_hostname=address[0])
-        self.accepted: dict[tuple[str, str], int] = {}  # (abstract, transfer syntax) -> context id
-        self.results: dict[int, int] = {}  # context id -> result
-        self.maximum = 16384  # what the peer takes
-        self._message = 0
+        before = threading.active_count()
+        self.node = node or model.NodeSettings()
+        self.heard = Heard()
+        self.stored: list[bytes] = []
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self.listener.getsockname()[1]
+        self.congested = congested
+        self.slots = slots.Slots()
+        known: dict[int, acceptor.Handler] = {
+            command.Field.C_ECHO: answer,
+            command.Field.C_STORE: self._store,
+        }
+        self.acceptor = acceptor.Acceptor(
+            [acceptor.Listener(self.listener, secure)],
+            policy.Policy(self.node, limits, peers, services=policy.QUERY_RETRIEVE, check=check),
+            known | dict(handlers or {}),
+            limits,
+            self.heard,
+            slots=self.slots,
+            congested=lambda: self.congested,
+        )
+        self._thread = threading.Thread(target=self.acceptor.serve)
+        self._thread.start()
+        if secure is None:
+            self.connect().close()  # once it has noticed this, it runs as it will run
+            while not self.heard.words or threading.active_count() > before + 1:
+                time.sleep(0.001)
+            self.heard.words.clear()
+        self.baseline = self.resources()
 
-    def __enter__(self) -> Self:
-        return self
+    def _store(self, link: association.Association, message: association.Message) -> None:
+        self.stored.append(message.read(1 << 30))
+        answer(link, message)
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def connect(self) -> socket.socket:
+        """A connection on which nothing was said yet."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+
+    @contextlib.contextmanager
+    def associated(self, asked: bytes | None = None) -> Iterator[socket.socket]:
+        """A raw connection after its A-ASSOCIATE-AC."""
+        with self.connect() as sock:
+            sock.sendall(request() if asked is None else asked)
+            answered = receive_pdu(sock)
+            assert answered[0] == 2, answered.hex(" ")
+            yield sock
+
+    def resources(self) -> tuple[int, int]:
+        """Threads and descriptors of this process."""
+        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+    def check(self) -> None:
+        """A legitimate C-ECHO and C-STORE work, and nothing is left of what came before."""
+        data = os.urandom(40000)
+        with self.associated() as sock:
+            sock.sendall(p_data(pdv(1, 3, echo_command(7))))
+            assert status(receive_pdu(sock)) == 0
+            pieces = [data[:16000], data[16000:32000], data[32000:]]
+            sock.sendall(p_data(pdv(3, 3, store_command(8))))
+            for number, piece in enumerate(pieces):
+                sock.sendall(p_data(pdv(3, 2 * (number == 2), piece)))
+            assert status(receive_pdu(sock)) == 0
+            assert self.stored[-1] == data
+            sock.sendall(RELEASE_RQ)
+            assert receive_pdu(sock) == RELEASE_RP
+        deadline = time.monotonic() + 5
+        while self.resources() != self.baseline and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert self.resources() == self.baseline
+        assert self.slots.totals() == (0, 0)
+        assert not self.heard.crashes
 
     def close(self) -> None:
-        """Close the socket, with no word."""
-        self.socket.close()
-
-    def send(self, data: bytes) -> None:
-        """Send bytes as they are."""
-        try:
-            self.socket.sendall(data)
-        except (BrokenPipeError, ConnectionResetError) as gone:
-            raise Closed("while sending") from gone
-
-    def read(self, size: int) -> bytes:
-        """Exactly so many bytes, or Closed."""
-        got = bytearray()
-        while len(got) < size:
-            try:
-                more = self.socket.recv(min(size - len(got), 1 << 20))
-            except ConnectionResetError as gone:
-                raise Closed("reset") from gone
-            if not more:
-                raise Closed(f"after {len(got)} of {size} bytes")
-            got += more
-        return bytes(got)
-
-    def read_pdu(self) -> tuple[int, bytes]:
-        """The next PDU; aborts and rejections are raised."""
-        kind, length = struct.unpack(">BxI", self.read(6))
-        body = self.read(length)
-        if kind == ABORT:
-            raise Aborted(body[2], body[3])
-        if kind == RJ:
-            raise Rejected(body[1], body[2], body[3])
-        return kind, body
-
-    def associate(self, contexts: Sequence[Context], **more: object) -> Self:
-        """Ask for an association and take the answer."""
-        self.send(associate_request(contexts, **more))  # type: ignore[arg-type]
-        kind, body = self.read_pdu()
-        if kind != AC:
-            raise ValueError(f"PDU type {kind} in answer to an association request")
-        at = 68
-        while at + 4 <= len(body):
-            item, length = struct.unpack_from(">BxH", body, at)
-            inner = body[at + 4 : at + 4 + length]
-            if item == 0x21:
-                self._context(inner, contexts)
-            elif item == 0x50 and inner[:1] == b"\x51":
-                self.maximum = struct.unpack_from(">I", inner, 4)[0] or 131072
-            at += 4 + length
-        return self
-
-    def _context(self, inner: bytes, contexts: Sequence[Context]) -> None:
-        number, result = inner[0], inner[2]
-        self.results[number] = result
-        if result == 0:
-            length = struct.unpack_from(">H", inner, 6)[0]
-            syntax = inner[8 : 8 + length].decode().rstrip("\0 ")
-            self.accepted[contexts[(number - 1) // 2].abstract, syntax] = number
-
-    def message(self, context: int, values: Mapping[int, Value], data: bytes | None = None) -> None:
-        """Send a command, and a data set if there is one."""
-        maximum = min(self.maximum, 131072)
-        out = [*fragments(context, command(values), is_command=True, maximum=maximum)]
-        if data is not None:
-            out += fragments(context, data, is_command=False, maximum=maximum)
-        self.send(b"".join(out))
-
-    def response(self) -> Response:
-        """The next message of the peer."""
-        parts = {True: b"", False: b""}
-        values: dict[int, bytes] = {}
-        while True:
-            kind, body = self.read_pdu()
-            if kind == RELEASE_RQ:
-                self.send(pdu(RELEASE_RP, bytes(4)))
-                raise Closed("released by the peer")
-            if kind != DATA:
-                raise ValueError(f"PDU type {kind} where a message was due")
-            at = 0
-            while at < len(body):
-                length, context, flags = struct.unpack_from(">IBB", body, at)
-                is_command = bool(flags & 1)
-                parts[is_command] += body[at + 6 : at + 4 + length]
-                at += 4 + length
-                if not flags & 2:
-                    continue
-                if is_command:
-                    values = parse(parts[True])
-                if not is_command or values[0x00000800] == struct.pack("<H", NO_DATA):
-                    return Response(context, values, parts[False])
-
-    def context(self, made: make.Made) -> int:
-        """The context id for an instance."""
-        return self.accepted[made.sop_class, made.syntax]
-
-    def store(self, made: make.Made, **changes: Value) -> Response:
-        """C-STORE, and its answer."""
-        self._message += 1
-        self.message(self.context(made), store_request(made, self._message, **changes), made.data)
-        return self.response()
-
-    def echo(self) -> int:
-        """C-ECHO; the status."""
-        self._message += 1
-        context = self.accepted[VERIFICATION, make.IMPLICIT]
-        values: dict[int, Value] = {
-            0x00000002: VERIFICATION,
-            0x00000100: ECHO_RQ,
-            0x00000110: self._message & 0xFFFF,
-            0x00000800: NO_DATA,
-        }
-        self.message(context, values)
-        return self.response().status
-
-    def release(self) -> None:
-        """A-RELEASE, and close."""
-        self.send(pdu(RELEASE_RQ, bytes(4)))
-        kind, _ = self.read_pdu()
-        if kind != RELEASE_RP:
-            raise ValueError(f"PDU type {kind} in answer to a release")
-        self.close()
+        """Drain, and let go of everything."""
+        self.acceptor.drain(0)
+        self._thread.join(10)
+        self.listener.close()
+        self.acceptor.close()
+        self.slots.close()
+        assert not self._thread.is_alive()
 
 
-def contexts(instances: Iterable[make.Made]) -> list[Context]:
-    """Verification, and what these instances need, one context for each syntax."""
-    pairs = dict.fromkeys((made.sop_class, made.syntax) for made in instances)
-    return [Context(VERIFICATION), *(Context(abstract, (syntax,)) for abstract, syntax in pairs)]
+def answer(link: association.Association, message: association.Message) -> None:
+    """Answer a request with success."""
+    link.send(message.context, command.response(message.command, 0))
 
 
-def call(
-    address: tuple[str, int], instances: Iterable[make.Made] = (), timeout: float = 20.0, **more: object
-) -> Caller:
-    """An association for these instances, and for C-ECHO."""
-    caller = Caller(address, timeout)
+@contextlib.contextmanager
+def running(**how: object) -> Iterator[Acceptor]:
+    """An acceptor for the length of a block."""
+    made = Acceptor(**how)  # type: ignore[arg-type]
     try:
-        return caller.associate(contexts(instances), **more)
-    except BaseException:
-        caller.close()
-        raise
+        yield made
+    finally:
+        made.close()
+
+
+def insecure_client() -> ssl.SSLContext:
+    """A TLS client that trusts everybody."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,4 +1,4 @@
-"""Takes associations: an accept loop, and one thread per connection that negotiates and hands out messages."""
+"""Takes associations: an accept loop, and a thread per connection that negotiates and hands out messages."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ class Acceptor:
         assert sock is not None
         try:
             self._connection(connection, sock, facts, listener)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             self._events.crashed(facts, error)
             if connection.association is not None:
                 connection.association.abort(why="an error of ours")
@@ -319,7 +319,7 @@ class Acceptor:
         except faults.AssociationLost as fault:
             events.aborted(association, association.fault or fault)
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # A handler's own failures are its to answer; what comes here is a bug. Only this peer suffers.
             events.crashed(association.facts, error)
             association.abort(why="an error of ours")

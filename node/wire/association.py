@@ -9,28 +9,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import struct
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 from node import errors, model
-from node.wire import buffers, command, contexts, faults, pdu, stream
+from node.wire import buffers, command, contexts, faults, pdu, reading, sending, stream
 
 SMALLEST_PDU = 128  # bytes; a peer that takes less costs more in headers than it takes in data
 LARGEST_SENT = 1 << 18  # bytes of a P-DATA that we send, however much the peer takes
 MOST_DRAINED = 64 << 20  # bytes of a data set that nobody wants, before the association is aborted
 
 _LINGER = 1.0  # seconds that a peer has to read our A-ABORT
-_BATCH = 1 << 20  # bytes that are handed to one system call
-_PDU = pdu.HEADER
-_PDV = struct.Struct(">IBB")  # length, context, control
-_HEAD = struct.Struct(">BxIIBB")  # both at once: type, length, length of the PDV, context, control
 _COMMAND, _LAST = 1, 2  # bits of the message control header
 
-Buffer = bytes | bytearray | memoryview
-Data = Buffer | Iterable[Buffer]
+Timeouts = reading.Timeouts
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,15 +46,6 @@ class Facts:
     def peer_name(self) -> str:
         """What the configuration calls the peer, "" when it does not."""
         return self.peer.name if self.peer else ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long we wait, in seconds."""
-
-    request: float = 15.0  # until a connection stands, and until the association PDU is there
-    pdu: float = 60.0  # until a PDU that has begun, or must come now, is there; until one is taken
-    idle: float = 300.0  # at the boundary of messages
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,32 +96,19 @@ class Message:
             self._association.drain(self, cap)
 
 
-class Association:
+class Association(reading.Reader):
     """An open association. One thread receives; any thread may send."""
 
     __slots__ = (
         "__weakref__",
-        "_buffers",
-        "_end",
         "_ids",
         "_lock",
-        "_message",
-        "_pdu_begun",
-        "_pdu_end",
-        "_pos",
         "_released",
-        "_stopping",
-        "_stream",
-        "_timeouts",
-        "_view",
         "accepted",
-        "bytes_in",
         "bytes_out",
         "contexts",
         "facts",
         "fault",
-        "idle_since",
-        "max_in",
         "max_out",
         "messages",
         "open",
@@ -154,32 +126,21 @@ class Association:
         pool: buffers.Buffers,
         max_in: int,
     ) -> None:
+        super().__init__(link, timeouts, pool, max_in)
         self.facts = facts
         self.contexts: Mapping[int, contexts.Context] = {}  # the accepted ones, by id
         self.request = pdu.Request("", "", ())  # as it was sent or received
         self.accepted: pdu.Accept | None = None  # the answer, as it was sent or received
         self.rights: frozenset[model.Right] = frozenset()  # what the peer may ask, when it called us
-        self.max_in = max_in  # bytes of a P-DATA that we take
         self.max_out = 0  # bytes of a P-DATA that we send
         self.window = 1  # requests that we may have unanswered at once
-        self.bytes_in = 0  # bytes received, headers included
         self.bytes_out = 0  # bytes sent, headers included
         self.messages = 0  # messages received
         self.started = time.time()
         self.open = True
         self.fault: faults.AssociationLost | None = None  # what ended it, when no release did
-        self.idle_since: float | None = None  # when the wait for the next message became a long one
-        self._stream = link
-        self._timeouts = timeouts
-        self._buffers = pool
-        self._view: memoryview | None = None
-        self._pos = 0  # the next byte to look at
-        self._end = 0  # behind the last byte that has come
-        self._pdu_end = 0  # behind the P-DATA that _pos is in; <= _pos: between PDUs
-        self._pdu_begun = 0.0  # when the PDU that is coming in was first seen incomplete
         self._message: Message | None = None
         self._released = False  # the peer has asked for the release
-        self._stopping = ""  # why we are to end it, set by another thread
         self._lock = threading.Lock()  # a message is sent whole
         self._ids = itertools.cycle(range(1, 65536))
 
@@ -197,9 +158,9 @@ class Association:
     def find(
         self, abstract: str, transfers: Iterable[str] = (), *, scp: bool = False
     ) -> contexts.Context | None:
-        """An accepted context for an abstract syntax, in the first of these transfer syntaxes if any are named.
+        """An accepted context for an abstract syntax, in the first of these transfer syntaxes that has one.
 
-        With `scp`, one in which we perform operations and do not invoke them.
+        Without any named, in whichever. With `scp`, one in which we perform operations.
         """
         fit = [
             context
@@ -255,9 +216,9 @@ class Association:
 
     def next_fragment(self, message: Message) -> memoryview:
         """The next piece of a message's data set (for Message)."""
+        if not self.open or message is not self._message:
+            raise faults.AssociationLost("the rest of this message is no longer there", silent=True)
         try:
-            if not self.open or message is not self._message:
-                raise faults.AssociationLost("the rest of this message is no longer there", silent=True)
             if self._pos >= self._pdu_end:
                 kind = self._next_pdu(self._timeouts.pdu)
                 if kind != pdu.P_DATA:
@@ -301,7 +262,7 @@ class Association:
             pos = self._pos
             if self._pdu_end - pos < 6:
                 return False  # receive() will say what is wrong with it
-            length, _, control = _PDV.unpack_from(self._view, pos)
+            length, _, control = reading.PDV.unpack_from(self._view, pos)
             end = pos + 4 + length
             if control != _COMMAND | _LAST or end > self._pdu_end:
                 return False
@@ -311,34 +272,6 @@ class Association:
             self._pos = end
             if asked.responded_to == message_id:
                 return True
-
-    def _peek_pdu(self) -> bool:
-        """Whether a whole P-DATA is there; enter it if so."""
-        view = self._room(6)
-        if not self._whole():
-            got = self._stream.peek(view[self._end :])
-            if got == 0:
-                raise faults.gone("the peer closed the connection without a release")
-            if got is None:
-                return False
-            self._end += got
-            self.bytes_in += got
-            if not self._whole():
-                return False
-        kind, length = _PDU.unpack_from(view, self._pos)
-        if kind == pdu.ABORT:
-            self._break_off(self._next_pdu(self._timeouts.pdu))
-        if kind != pdu.P_DATA or length > self.max_in:
-            return False
-        self._next_pdu(self._timeouts.pdu)
-        return True
-
-    def _whole(self) -> bool:
-        have = self._end - self._pos
-        if self._view is None or have < 6:
-            return False
-        length: int = _PDU.unpack_from(self._view, self._pos)[1]
-        return have >= 6 + length or length > self.max_in
 
     def _decode(self, data: memoryview) -> command.Command:
         try:
@@ -367,51 +300,6 @@ class Association:
             if context_id != before:
                 raise faults.broken("another message begins in the middle of a command set")
 
-    def _next_pdv(self) -> tuple[int, int, int, int]:
-        """Context, control and bounds of the next fragment of the P-DATA that we are in."""
-        pos = self._pos
-        left = self._pdu_end - pos
-        if left < 6:
-            raise faults.broken(f"{left} bytes at the end of a P-DATA, which is no fragment")
-        assert self._view is not None
-        length, context_id, control = _PDV.unpack_from(self._view, pos)
-        if length < 2:
-            raise faults.broken(f"a PDV of length {length}")
-        if length > left - 4:
-            raise faults.broken(f"a PDV of {length} bytes in a P-DATA that has {left - 4} left")
-        end: int = pos + 4 + length
-        self._pos = end
-        return context_id, control, pos + 6, end
-
-    def _next_pdu(self, patience: float) -> int:
-        """Have the next PDU whole in the buffer, step behind its header, and return its type."""
-        if self._end - self._pos < 6:
-            self._fill(6, patience)
-        assert self._view is not None
-        kind, length = _PDU.unpack_from(self._view, self._pos)
-        if kind == pdu.P_DATA:
-            if length > self.max_in:
-                raise faults.broken(f"a P-DATA of {length} bytes; we said that we take {self.max_in}")
-            if not length:
-                raise faults.broken("a P-DATA without a PDV")
-        else:
-            self._check_control(kind, length)
-        if self._end - self._pos < 6 + length:
-            self._fill(6 + length, self._timeouts.pdu)
-        self._pdu_begun = 0.0
-        self._pos += 6
-        self._pdu_end = self._pos + length
-        return kind  # type: ignore[no-any-return]
-
-    @staticmethod
-    def _check_control(kind: int, length: int) -> None:
-        if not pdu.ASSOCIATE_RQ <= kind <= pdu.ABORT:
-            raise faults.broken(f"a PDU of type {kind:02X}h", faults.Reason.UNRECOGNIZED_PDU)
-        if kind <= pdu.ASSOCIATE_RJ:
-            raise faults.broken(f"a PDU of type {kind:02X}h in an association", faults.Reason.UNEXPECTED_PDU)
-        if length != 4:
-            raise faults.broken(f"a PDU of type {kind:02X}h with {length} bytes instead of 4")
-
     def _control(self, kind: int) -> Release | Abort:
         """The end of the association, at the boundary of messages."""
         assert self._view is not None
@@ -421,84 +309,18 @@ class Association:
             self._released = True
             return Release()
         if kind == pdu.ABORT:
-            fault = _aborted(body)
+            fault = reading.aborted(body)
             self._lose(fault)
             return Abort(fault.source, fault.reason)
         raise faults.broken("a release answered that nobody asked for", faults.Reason.UNEXPECTED_PDU)
 
-    def _break_off(self, kind: int) -> None:
-        """The end of the association in the middle of a message."""
-        assert self._view is not None
-        if kind == pdu.ABORT:
-            raise _aborted(bytes(self._view[self._pos : self._pdu_end]))
-        raise faults.broken(
-            f"a PDU of type {kind:02X}h in the middle of a message", faults.Reason.UNEXPECTED_PDU
-        )
-
-    def _room(self, need: int) -> memoryview:
-        """The buffer, with room for this many bytes from _pos on and for more to come."""
-        view = self._view
-        if view is None:
-            view = self._view = self._buffers.take()
-        pos, have = self._pos, self._end - self._pos
-        if not have:
-            self._pos = self._end = self._pdu_end = 0
-        elif pos and (have <= 16384 or len(view) - pos < need):
-            # Little is left, or it does not fit: to the front, so that the next read can be a long one.
-            view[:have] = view[pos : self._end]
-            self._pos, self._end, self._pdu_end = 0, have, 0
-        return view
-
-    def _fill(self, need: int, patience: float) -> None:
-        """Read until this many bytes from _pos on are there."""
-        view = self._room(need)
-        while True:
-            got = self._stream.read(view[self._end :] if self._end else view)
-            if got:
-                self._end += got
-                self.bytes_in += got
-                if self._end - self._pos >= need:
-                    self.idle_since = None
-                    return
-                now = time.monotonic()
-                if not self._pdu_begun:
-                    self._pdu_begun = now
-                elif now - self._pdu_begun > self._timeouts.pdu:
-                    raise _late(self._end - self._pos, need)
-            elif got is None:
-                view = self._wait(need, patience)
-            elif self._stopping:
-                raise faults.refused(self._stopping)
-            else:
-                raise faults.gone("the peer closed the connection without a release")
-
-    def _wait(self, need: int, patience: float) -> memoryview:
-        """Nothing came within a tick: wait without holding more than needed, to the deadline."""
-        now = time.monotonic()
-        have = self._end - self._pos
-        if have:
-            begun = self._pdu_begun = self._pdu_begun or now - stream.TICK
-            if not self._stream.wait(begun + self._timeouts.pdu):
-                raise _late(have, need)
-            assert self._view is not None
-            return self._view
-        if self._message is None and self._view is not None:
-            self._buffers.give(self._view)
-            self._view = None
-            self.idle_since = now - stream.TICK
-        if not self._stream.wait(now - stream.TICK + patience):
-            raise faults.refused(f"the peer said nothing for {patience:g} s")
-        return self._room(need)
-
     # -- sending --------------------------------------------------------------------------------
 
-    def send(self, context: contexts.Context | int, message: bytes, data: Data | None = None) -> None:
+    def send(self, context: contexts.Context | int, message: bytes, data: sending.Data | None = None) -> None:
         """Send a command set, and a data set given as one buffer or several that follow each other."""
         context_id = context if isinstance(context, int) else context.id
         try:
             with self._lock:
-                if not self.open:
-                    raise faults.AssociationLost("the association has ended", silent=True)
                 self._send(context_id, message, data)
         except faults.AssociationLost as fault:
             self._lose(fault)
@@ -508,32 +330,13 @@ class Association:
             self._lose(faults.refused("a data set that is being sent broke off"))
             raise
 
-    def _send(self, context_id: int, message: bytes, data: Data | None) -> None:
-        payload = self.max_out - 6
-        parts: list[Buffer] = []
-        size = 0
-        for fragment, last in _cut([message], payload) if len(message) > payload else ((message, True),):
-            length = len(fragment)
-            parts += (_HEAD.pack(4, length + 6, length + 2, context_id, _COMMAND | last << 1), fragment)
-            size += length + 12
-        if data is not None:
-            whole = isinstance(data, bytes | bytearray | memoryview)
-            if whole and len(data) <= payload:  # type: ignore[arg-type]
-                length = len(data)  # type: ignore[arg-type]
-                parts += (_HEAD.pack(4, length + 6, length + 2, context_id, _LAST), data)  # type: ignore[arg-type]
-                size += length + 12
-            else:
-                for pieces, length, last in _gather([data] if whole else data, payload):  # type: ignore[list-item,arg-type]
-                    parts.append(_HEAD.pack(4, length + 6, length + 2, context_id, last << 1))
-                    parts += pieces
-                    size += length + 12
-                    if size >= _BATCH:
-                        self._write(parts, size)
-                        parts, size = [], 0
-        if parts:
+    def _send(self, context_id: int, message: bytes, data: sending.Data | None) -> None:
+        if not self.open:
+            raise self.fault or faults.AssociationLost("the association has ended", silent=True)
+        for parts, size in sending.frames(context_id, message, data, self.max_out - 6):
             self._write(parts, size)
 
-    def _write(self, parts: list[Buffer], size: int) -> None:
+    def _write(self, parts: Sequence[stream.Part], size: int) -> None:
         self._stream.write(parts, size, time.monotonic() + self._timeouts.pdu)
         self.bytes_out += size
 
@@ -617,41 +420,3 @@ class Association:
             self.release()
         else:
             self.abort()
-
-
-def _aborted(body: bytes) -> faults.AssociationLost:
-    source, reason = body[2], body[3]
-    who = pdu.ABORT_SOURCES.get(source, f"source {source}")
-    why = f": {pdu.ABORT_REASONS.get(reason, f'reason {reason}')}" if source else ""
-    return faults.AssociationLost(
-        f"the peer aborted ({who}{why})", by_peer=True, source=source, reason=reason
-    )
-
-
-def _late(have: int, need: int) -> faults.AssociationLost:
-    return faults.refused(f"a PDU of {need} bytes of which {have} came before the deadline")
-
-
-def _cut(buffers_: list[bytes], payload: int) -> Iterator[tuple[Buffer, bool]]:
-    """A command set that is longer than one PDU, piece by piece."""
-    whole = memoryview(b"".join(buffers_))
-    for start in range(0, len(whole), payload):
-        yield whole[start : start + payload], start + payload >= len(whole)
-
-
-def _gather(data: Iterable[Buffer], payload: int) -> Iterator[tuple[list[Buffer], int, bool]]:
-    """Share out buffers over fragments of this length: the pieces of each, its length, whether it is the last."""
-    pieces: list[Buffer] = []
-    length = 0
-    for buffer in data:
-        view = memoryview(buffer).cast("B")
-        start, end = 0, len(view)
-        while start < end:
-            if length == payload:
-                yield pieces, length, False
-                pieces, length = [], 0
-            step = min(payload - length, end - start)
-            pieces.append(view[start : start + step])
-            length += step
-            start += step
-    yield pieces, length, True

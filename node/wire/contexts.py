@@ -155,7 +155,7 @@ def storage_classes() -> frozenset[str]:
     """Every storage SOP class that pynetdicom knows, and those that it files elsewhere."""
     from pynetdicom import sop_class  # half a second: only an acceptor needs it
 
-    tables = (sop_class._STORAGE_CLASSES, sop_class._NON_PATIENT_OBJECT_CLASSES)
+    tables = (vars(sop_class)["_STORAGE_CLASSES"], vars(sop_class)["_NON_PATIENT_OBJECT_CLASSES"])
     return frozenset(str(uid) for table in tables for uid in table.values())
 
 

@@ -1,4 +1,4 @@
-"""Who may call: the decision over one A-ASSOCIATE-RQ, from the configured peers. Pure; replaced at a reload."""
+"""Who may call: the decision over one A-ASSOCIATE-RQ, from the configured peers; replaced at a reload."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Policy:
     def _offer(self, preferred: tuple[str, ...]) -> contexts.Offer:
         return contexts.Offer(self._services, self._unknown_classes, preferred)
 
-    def _peer(self, call: Call) -> model.Peer | None | pdu.Rejection:
+    def _peer(self, call: Call) -> model.Peer | pdu.Rejection | None:
         """The configured peer that calls, None for a stranger who may."""
         calling = call.request.calling
         candidates = self._peers.get(calling)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 import ssl
@@ -12,6 +13,7 @@ from node import errors, model
 from node.wire import association as assoc
 from node.wire import buffers, contexts, faults, opening, pdu, stream, tls
 
+DEFAULT_TIMEOUTS = assoc.Timeouts()
 MAX_PDU = 131072  # bytes of a P-DATA that we take from whom we call
 
 
@@ -23,7 +25,7 @@ def connect(
     proposed: Sequence[contexts.Proposed],
     secure: ssl.SSLContext | None = None,
     certificate: str | None = None,
-    timeouts: assoc.Timeouts = assoc.Timeouts(),
+    timeouts: assoc.Timeouts = DEFAULT_TIMEOUTS,
     identity: pdu.Identity | None = None,
     roles: Mapping[str, pdu.Role] | None = None,
     extended: Mapping[str, bytes] | None = None,
@@ -88,10 +90,8 @@ def _smaller(asked: int, granted: int) -> int:
 
 def _say_goodbye(link: stream.Stream, fault: faults.AssociationLost) -> None:
     if not fault.silent and not fault.by_peer:
-        try:
+        with contextlib.suppress(faults.AssociationLost):  # the first fault is the one to tell
             link.write([pdu.encode_abort(fault.source, fault.reason)], 10, time.monotonic() + 1)
-        except faults.AssociationLost:
-            pass  # the first fault is the one to tell
     link.close()
 
 

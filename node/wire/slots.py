@@ -14,7 +14,6 @@ import os
 import struct
 import threading
 from collections.abc import Iterator
-from typing import Self
 
 _ENTRIES = 256  # peers with associations in one process; more than that share by hash
 _ROW = struct.Struct("<II")  # associations, echo associations
@@ -33,22 +32,19 @@ class Slot:
 class Slots:
     """The association limits of one listener process."""
 
-    def __init__(self, processes: int = 1) -> None:
+    def __init__(self, processes: int = 1, row: int = 0, fd: int | None = None) -> None:
+        if not 0 <= row < processes:
+            raise ValueError(f"row {row}; there are {processes}, counted from 0")
         self._processes = processes
-        self._fd = os.memfd_create("association-slots", os.MFD_CLOEXEC)
+        self._row = row
+        self._fd = os.memfd_create("association-slots", os.MFD_CLOEXEC) if fd is None else fd
         os.ftruncate(self._fd, processes * _ROW_SIZE)
         self._map = mmap.mmap(self._fd, processes * _ROW_SIZE)
-        self._row = 0
         self._lock = threading.Lock()
 
-    def of(self, row: int) -> Self:
+    def of(self, row: int) -> Slots:
         """The same slots as the process with this row sees them; call it in the child, after the fork."""
-        if not 0 <= row < self._processes:
-            raise ValueError(f"row {row}; there are {self._processes}, counted from 0")
-        mine = type(self).__new__(type(self))
-        mine._processes, mine._fd, mine._map = self._processes, self._fd, self._map
-        mine._row = row
-        mine._lock = threading.Lock()
+        mine = Slots(self._processes, row, self._fd)
         mine.wipe(row)
         return mine
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import ssl
 import threading
@@ -14,17 +13,11 @@ from node import errors, model
 
 # The TLS 1.2 suites that RFC 9325 4.2 recommends: forward secrecy and authenticated encryption only.
 # DICOM's profile also names the DHE ones, for peers without elliptic curves.
-CIPHERS = ":".join(
-    (
-        "ECDHE-ECDSA-AES128-GCM-SHA256",
-        "ECDHE-RSA-AES128-GCM-SHA256",
-        "ECDHE-ECDSA-AES256-GCM-SHA384",
-        "ECDHE-RSA-AES256-GCM-SHA384",
-        "ECDHE-ECDSA-CHACHA20-POLY1305",
-        "ECDHE-RSA-CHACHA20-POLY1305",
-        "DHE-RSA-AES128-GCM-SHA256",
-        "DHE-RSA-AES256-GCM-SHA384",
-    )
+CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
+    "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384"
 )
 CHECK_EVERY = 1.0  # seconds between looks at the certificate files
 
@@ -37,7 +30,8 @@ def server(settings: model.TlsSettings) -> ssl.SSLContext:
         )
     if settings.client_certificate and settings.ca is None:
         raise errors.ConfigError(
-            "tls.client_certificate is set and tls.ca is not: give the PEM of the authorities that vouch for peers"
+            "tls.client_certificate is set and tls.ca is not: give the PEM of the authorities "
+            "that vouch for peers"
         )
     context = _profile(ssl.PROTOCOL_TLS_SERVER)
     _load(context, settings)
@@ -80,8 +74,8 @@ def _load(context: ssl.SSLContext, settings: model.TlsSettings) -> None:
             ) from error
         except (OSError, _NoPassphrase) as error:
             raise errors.ConfigError(
-                f"tls.certificate {settings.certificate} and tls.key {key} do not work together ({_words(error)}): "
-                "give PEM files of one pair, the key without a passphrase"
+                f"tls.certificate {settings.certificate} and tls.key {key} do not work together "
+                f"({_words(error)}): give PEM files of one pair, the key without a passphrase"
             ) from error
     if settings.ca is not None:
         try:
@@ -112,7 +106,7 @@ class Reloading:
         settings: model.TlsSettings,
         make: Callable[[model.TlsSettings], ssl.SSLContext] = server,
         reloaded: Callable[[], None] = lambda: None,
-        refused: Callable[[errors.ConfigError], None] = lambda error: None,
+        refused: Callable[[errors.ConfigError], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._make = make
@@ -159,7 +153,7 @@ def _stat(path: pathlib.Path | None) -> tuple[int, int, int] | None:
 
 
 def names(certificate: dict[str, Any] | None) -> tuple[str, ...]:
-    """The names in a verified certificate, as getpeercert() gives it: common name first, then alternatives."""
+    """The names in a verified certificate, as getpeercert() gives it; the common name first."""
     if not certificate:
         return ()
     found = [
@@ -175,11 +169,11 @@ def names(certificate: dict[str, Any] | None) -> tuple[str, ...]:
 def matches(found: Iterable[str], wanted: str) -> bool:
     """Whether one of a certificate's names is the wanted one; a leading `*.` stands for one label."""
     wanted = wanted.casefold()
-    for name in found:
-        name = name.casefold()
-        if name == wanted or (name.startswith("*.") and wanted.partition(".")[2] == name[2:] != ""):
-            return True
-    return False
+    domain = wanted.partition(".")[2]
+    return any(
+        name == wanted or (name.startswith("*.") and domain == name[2:] != "")
+        for name in (text.casefold() for text in found)
+    )
 
 
 def failure(error: BaseException) -> str:
