@@ -153,9 +153,13 @@ class Metrics:
         self._lag = gauge(
             "adoption_lag_seconds", "Age of the oldest instance that waits to be filed", "livemax"
         )
-        self._waiting = gauge("adoption_waiting", "Acknowledged instances that wait to be filed", "livemax")
-        self._journal_used = gauge("journal_used_bytes", "Journal that is not free", "livesum", "slot")
-        self._journal_size = gauge("journal_size_bytes", "Size of the journal", "livesum", "slot")
+        self._waiting = gauge(
+            "adoption_waiting_bytes", "Acknowledged bytes that wait to be filed", "livemostrecent"
+        )
+        self._journal_used = gauge(
+            "journal_used_bytes", "Journal that waits to be filed", "livemostrecent", "slot"
+        )
+        self._journal_size = gauge("journal_size_bytes", "Size of the journal", "livemostrecent", "slot")
         self._degraded = counter("journal_segments_abandoned", "Journal segments whose sync failed")
 
         self._disk_free = gauge("disk_free_bytes", "Free room where the data is", "livemostrecent")

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from node import adopt, errors, health, jobs, log, metrics, model, supervise
+from node import adopt, errors, health, jobs, log, metrics, model, supervise, vitals
 from node.files import layout
 from node.index import db
 from node.wire import slots
@@ -121,8 +121,10 @@ class Shared:
         with self._process("monitor"), self._database() as database:
             failing: set[str] = set()
             first = True
+            gauges = vitals.Vitals(self.data, database, self.counts)
             while True:
                 well = self._look(database, failing)
+                gauges.sample(self.settings)
                 if first:
                     line.ready()
                     first = False
@@ -149,7 +151,6 @@ class Shared:
                 if name in failing:
                     failing.discard(name)
                     log.check_passed(check=name)
-        self.counts.process_usage("monitor")
         # A disk below its watermark is no reason to be restarted: reads go on.
         return not failing - {"disk"}
 
@@ -182,8 +183,8 @@ class Shared:
     def _process(self, role: str) -> Iterator[None]:
         log.configure(self.settings.log, role=role)
         self.counts.process(role, up=True)
-        yield
-        self.counts.flush()
+        with vitals.ticking(self.counts, role):
+            yield
 
     @contextlib.contextmanager
     def _database(self) -> Iterator[db.Database]:

@@ -561,6 +561,20 @@ def backlog(data: layout.Data) -> int:
     return max(0, total)
 
 
+def places(data: layout.Data) -> dict[str, tuple[int, int]]:
+    """How far each slot was written and adopted, as numbers that only grow."""
+    found = {}
+    for name in data.slots():
+        path = data.slot(name) / "position"
+        if path.exists():
+            position = Position(path)
+            try:
+                found[name] = position.get(Position.WRITTEN), position.get(Position.ADOPTED)
+            finally:
+                position.close()
+    return found
+
+
 def barrier(data: layout.Data, timeout: float) -> bool:
     """Wait until what any process acknowledged before now has been adopted; False when time ran out."""
     waiting: list[tuple[Position, int]] = []
