@@ -110,7 +110,7 @@ def recognise(buffer: Buffer, offset: int) -> str:
         return syntaxes.EXPLICIT_BIG if big else syntaxes.EXPLICIT_LITTLE
     group, element = int.from_bytes(head[:2], "little"), int.from_bytes(head[2:4], "little")
     length = int.from_bytes(head[4:8], "little")
-    plausible = vrs.of(group << 16 | element) != "UN" or group & 1
-    if group < 8 or not plausible or (length > len(buffer) - offset - 8 and length != vrs.UNDEFINED):
+    plausible = vrs.of(group << 16 | element) != "UN" and not group & 1
+    if group < 4 or not plausible or (length > len(buffer) - offset - 8 and length != vrs.UNDEFINED):
         raise errors.BadData("not a DICOM data set: no element stands at its beginning", offset=offset)
     return syntaxes.IMPLICIT_LITTLE

@@ -69,7 +69,8 @@ class Run:
             if row is not None:
                 self._change(rule, row, form)
             elif rule.inserts:
-                self._insert(rule, rule.tag, TOP, form)
+                tag = self._tag_in(rule.leaf, TOP, form) if rule.tag & 0x10000 else rule.tag
+                self._insert(rule, tag, TOP, form)
         if self.table.repeated:  # a tag that stands twice at the top
             by_tag = {rule.tag: rule for rule in rules}
             for row in self.table.repeated:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pydicom
@@ -163,9 +164,14 @@ def file(
     return bytes(128) + b"DICM" + length + meta + ds_bytes
 
 
-def samples() -> list[str]:
-    """pydicom's packaged test files."""
-    from pathlib import Path
+_PACKAGED = Path(pydicom.__file__).parent / "data" / "test_files"
 
-    root = Path(pydicom.__file__).parent / "data" / "test_files"
-    return sorted(str(path) for path in root.rglob("*.dcm"))
+
+def samples() -> list[str]:
+    """pydicom's packaged test files; what it would fetch from elsewhere is not asked for."""
+    return sorted(str(path) for path in _PACKAGED.rglob("*.dcm"))
+
+
+def packaged(name: str) -> Path:
+    """One of them by name."""
+    return next(path for path in sorted(_PACKAGED.rglob(name)) if path.is_file())
