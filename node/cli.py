@@ -7,7 +7,22 @@ import sys
 import typer
 
 from node import errors
-from node.commands import check, echo, edit, images, migrate, reload, run, send
+from node.commands import (
+    audit,
+    check,
+    commit,
+    echo,
+    edit,
+    images,
+    import_,
+    migrate,
+    rebuild,
+    reload,
+    rules,
+    run,
+    scrub,
+    send,
+)
 
 app = typer.Typer(
     name="dicom-node",
@@ -19,7 +34,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (run, check, reload, migrate, echo, send, images, edit):
+for command in (
+    run,
+    check,
+    reload,
+    migrate,
+    echo,
+    send,
+    commit,
+    import_,
+    images,
+    edit,
+    rules,
+    audit,
+    scrub,
+    rebuild,
+):
     command.register(app)
 
 

@@ -7,11 +7,8 @@ processes may run this beside each other.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
-import hashlib
-import os
 import random
 import threading
 import time
@@ -23,7 +20,7 @@ import sqlalchemy
 from node import errors, log, metrics, model
 from node.dicom import commitment as words
 from node.dicom import statuses
-from node.files import journal, layout
+from node.files import journal, layout, scrub
 from node.index import commitment, db, holdings
 from node.send import base
 from node.send import commitment as sending
@@ -35,7 +32,6 @@ POLL = 5.0  # seconds between looks for what another process has left behind
 BARRIER = 20.0  # seconds to wait until what was acknowledged is filed
 
 _FIRST_DELAY, _LONGEST_DELAY = 5.0, 3600.0
-_BLOCK = 1 << 20
 
 
 class Line(Protocol):
@@ -268,7 +264,7 @@ class Committer:
         if reason is not None:
             return reason
         for copy in copies:
-            why = damage(self._data.place(copy.path), copy)
+            why = damage(self._data, copy)
             if why:
                 log.storage_failed(what=f"instance {item.sop_instance}", error=why, path=copy.path)
                 return statuses.PROCESSING_FAILURE
@@ -352,35 +348,12 @@ class Committer:
         self._counts.commitment("reported")
 
 
-def damage(path: os.PathLike[str], copy: holdings.Holding) -> str:
+def damage(data: layout.Data, copy: holdings.Holding) -> str:
     """Why the bytes at rest are not those that were received; "" when they are."""
-    name, _, expected = copy.digest.partition(":")
-    if name != "sha256":
-        return f"its digest {copy.digest[:40]!r} is of a kind that this program does not know"
-    digest = hashlib.sha256(usedforsecurity=False)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        return f"its file cannot be opened ({error.strerror})"
-    try:
-        position, end = copy.offset, copy.offset + copy.size
-        with contextlib.suppress(OSError):
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        while position < end:
-            block = os.pread(fd, min(_BLOCK, end - position), position)
-            if not block:
-                return f"its file ends {end - position} bytes early"
-            digest.update(block)
-            position += len(block)
-        if os.fstat(fd).st_size != end:
-            return "its file is longer than what was received"
-    except OSError as error:
-        return f"its file cannot be read ({error.strerror})"
-    finally:
-        os.close(fd)
-    if digest.hexdigest() != expected:
-        return "its bytes are not those that were received"
-    return ""
+        return scrub.verify(data.place(copy.path), copy.offset, copy.size, copy.digest)
+    except errors.NodeError as error:
+        return str(error)
 
 
 def _references(transaction: commitment.Transaction) -> list[words.Reference]:

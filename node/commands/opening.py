@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from node.index import db, manager
 
 
+def quiet() -> None:
+    """Keep the operator's journal out of a command's output: the command says itself what became of things."""
+    from node import log
+
+    log.set_level("error")
+
+
 def url(settings: model.Settings) -> str:
     """Where the index is."""
     from node.files import layout
