@@ -149,9 +149,10 @@ def association_opened(
     contexts: int | None = None,
     refused_contexts: int | None = None,
     implementation: str = "",
+    routine: bool = False,
 ) -> None:
-    """A peer has an association."""
-    _emit(INFO, "association_opened", "association opened", locals())
+    """A peer has an association; `routine`: it is the node itself, which looks every few seconds."""
+    _emit(DEBUG if routine else INFO, "association_opened", "association opened", locals())
 
 
 def association_closed(
@@ -167,9 +168,10 @@ def association_closed(
     failed: int | None = None,
     received: int | None = None,
     sent: int | None = None,
+    routine: bool = False,
 ) -> None:
     """An association was released; counts of operations and instances, bytes received and sent."""
-    _emit(INFO, "association_closed", "association released", locals())
+    _emit(DEBUG if routine else INFO, "association_closed", "association released", locals())
 
 
 def association_aborted(
