@@ -1,6 +1,6 @@
 """A sender for what DCMTK's tools cannot do: a hundred at once without a hundred start-ups, 2 GB, idling.
 
-Built on the tests' raw socket, which shares no code with the node.
+Built on the tests' bare socket, which shares no code with the node.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from bench import corpora
-from tests import make, raw
+from tests import make, scu
 
 PDU = 131072
 
@@ -65,19 +65,19 @@ def fan_out(port: int, senders: int, each: int, size: str) -> list[Sent]:
 
 def _encoded(number: int, size: int, message: int) -> bytes:
     made = corpora.instance(number, size, seed="fan")
-    command = raw.command(raw.store_request(made, message))
+    command = scu.command(scu.store_request(made, message))
     return b"".join(
         (
-            *raw.fragments(1, command, is_command=True),
-            *raw.fragments(1, made.data, is_command=False, maximum=PDU),
+            *scu.fragments(1, command, is_command=True),
+            *scu.fragments(1, made.data, is_command=False, maximum=PDU),
         )
     )
 
 
 def _send(port: int, calling: str, pdus: Sequence[bytes]) -> Sent:
-    with raw.Caller(("127.0.0.1", port), 120) as caller:
+    with scu.Caller(("127.0.0.1", port), 120) as caller:
         begun = time.monotonic()
-        caller.associate([raw.Context(make.CT, (make.EXPLICIT,))], calling=calling)
+        caller.associate([scu.Context(make.CT, (make.EXPLICIT,))], calling=calling)
         stored = 0
         for pdu in pdus:
             caller.send(pdu)
@@ -87,11 +87,11 @@ def _send(port: int, calling: str, pdus: Sequence[bytes]) -> Sent:
     return Sent(begun, ended, stored)
 
 
-def idle(port: int, count: int) -> list[raw.Caller]:
+def idle(port: int, count: int) -> list[scu.Caller]:
     """Open so many associations and leave them."""
     return [
-        raw.Caller(("127.0.0.1", port), 60).associate(
-            [raw.Context(raw.VERIFICATION)], calling=f"IDLE{number}"
+        scu.Caller(("127.0.0.1", port), 60).associate(
+            [scu.Context(scu.VERIFICATION)], calling=f"IDLE{number}"
         )
         for number in range(count)
     ]
@@ -100,10 +100,10 @@ def idle(port: int, count: int) -> list[raw.Caller]:
 def churn(port: int, count: int) -> None:
     """Open, echo and release, one after the other."""
     for _ in range(count):
-        with raw.Caller(("127.0.0.1", port), 60) as caller:
-            caller.associate([raw.Context(raw.VERIFICATION)], calling="CHURN")
+        with scu.Caller(("127.0.0.1", port), 60) as caller:
+            caller.associate([scu.Context(scu.VERIFICATION)], calling="CHURN")
             caller.message(
-                1, {0x00000002: raw.VERIFICATION, 0x00000100: raw.ECHO_RQ, 0x00000110: 1, 0x00000800: 0x0101}
+                1, {0x00000002: scu.VERIFICATION, 0x00000100: scu.ECHO_RQ, 0x00000110: 1, 0x00000800: 0x0101}
             )
             caller.response()
             caller.release()
@@ -114,13 +114,13 @@ def send_large(port: int, size: int) -> float:
     made = make.instance(1, seed="large", sop_class="1.2.840.10008.5.1.4.1.1.7.2", size=4096)
     at = made.data.rindex(struct.pack("<HH2s", 0x7FE0, 0x0010, b"OW"))
     head = made.data[:at] + struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, size)
-    with raw.Caller(("127.0.0.1", port), 600) as caller:
-        caller.associate([raw.Context(made.sop_class, (make.EXPLICIT,))], calling="LARGE")
+    with scu.Caller(("127.0.0.1", port), 600) as caller:
+        caller.associate([scu.Context(made.sop_class, (make.EXPLICIT,))], calling="LARGE")
         room = min(PDU, caller.maximum or PDU) - 6
         begun = time.monotonic()
-        caller.message(1, raw.store_request(made, 1))
+        caller.message(1, scu.store_request(made, 1))
         for piece, last in _pieces(head, size, room):
-            header = struct.pack(">BxIIBB", raw.DATA, len(piece) + 6, len(piece) + 2, 1, 2 if last else 0)
+            header = struct.pack(">BxIIBB", scu.DATA, len(piece) + 6, len(piece) + 2, 1, 2 if last else 0)
             _send_all(caller.socket, header, piece)
         status = caller.response().status
         seconds = time.monotonic() - begun
