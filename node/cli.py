@@ -11,6 +11,7 @@ from node.commands import (
     audit,
     check,
     commit,
+    demo,
     echo,
     edit,
     images,
@@ -36,6 +37,7 @@ app = typer.Typer(
 
 for command in (
     run,
+    demo,
     check,
     reload,
     migrate,

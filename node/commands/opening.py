@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def quiet() -> None:
-    """Keep the operator's journal out of a command's output: the command says itself what became of things."""
+    """Keep the operator's journal out of a command's output: the command says itself what became of it."""
     from node import log
 
     log.set_level("error")

@@ -10,7 +10,7 @@ import sqlalchemy
 from sqlalchemy import bindparam
 
 from node import model
-from node.index import tables
+from node.index import tables, words
 
 _CHUNK = 500  # UIDs in one statement
 
@@ -42,7 +42,7 @@ def _file(columns: Any) -> tuple[Any, ...]:
 
 _STORED = sqlalchemy.select(
     _instance.sop_instance, _instance.sop_class, *_file(_instance), _instance.state
-).where(_uids(_instance.sop_instance))
+).where(_instance.sop_hash.in_(bindparam("hashes", expanding=True)), _uids(_instance.sop_instance))
 _BESIDE = sqlalchemy.select(_conflict.sop_instance, _conflict.sop_class, *_file(_conflict)).where(
     _uids(_conflict.sop_instance)
 )
@@ -57,7 +57,8 @@ def find(connection: sqlalchemy.Connection, uids: Iterable[str]) -> dict[str, li
     wanted = list(dict.fromkeys(uids))
     for start in range(0, len(wanted), _CHUNK):
         chunk = {"uids": wanted[start : start + _CHUNK]}
-        for row in connection.execute(_STORED, chunk):
+        hashes = [words.uid_hash(uid) for uid in chunk["uids"]]
+        for row in connection.execute(_STORED, chunk | {"hashes": hashes}):
             found.setdefault(row[0], []).append(_holding(model.Verdict.STORED, row, model.Held(row[6])))
         for verdict, statement in (
             (model.Verdict.CONFLICT, _BESIDE),
@@ -66,28 +67,6 @@ def find(connection: sqlalchemy.Connection, uids: Iterable[str]) -> dict[str, li
             for row in connection.execute(statement, chunk):
                 found.setdefault(row[0], []).append(_holding(verdict, row, model.Held.HELD))
     return found
-
-
-_FIRST = (
-    sqlalchemy.select(_instance.digest)
-    .join(tables.series, tables.series.c.key == _instance.series_key)
-    .join(tables.study, tables.study.c.key == tables.series.c.study_key)
-    .where(
-        _instance.sop_instance == bindparam("sop_instance"),
-        tables.series.c.series == bindparam("series"),
-        tables.study.c.study == bindparam("study"),
-    )
-)
-
-
-def digest(connection: sqlalchemy.Connection, identity: model.Identity) -> str | None:
-    """The digest of the instance that is held under exactly these UIDs."""
-    names = {
-        "sop_instance": identity.sop_instance,
-        "series": identity.series,
-        "study": identity.study,
-    }
-    return connection.execute(_FIRST, names).scalar_one_or_none()
 
 
 def _holding(verdict: model.Verdict, row: Any, state: model.Held) -> Holding:

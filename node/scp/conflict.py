@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from node import errors, log, model, receive
 from node.files import journal, layout
-from node.index import db, holdings
+from node.index import db, lookup
 
 _FILED_WITHIN = 5.0  # seconds to wait for what was acknowledged just before
 
@@ -25,14 +25,14 @@ class RefuseConflicts:
         if not journal.barrier(self._data, _FILED_WITHIN):
             raise errors.DatabaseUnavailable("what came before is still being filed; try again")
         with self._database.read() as connection:
-            held = holdings.digest(connection, identity)
-        if held is None or held == digest:
+            held = lookup.held(connection, identity)
+        if held is None or held.digest == digest:
             return
         log.instance_conflict(
             sop_instance=identity.sop_instance,
             series=identity.series,
             study=identity.study,
-            held=held,
+            held=held.digest,
             came=digest,
             kept=False,
         )
