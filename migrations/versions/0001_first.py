@@ -310,6 +310,7 @@ def upgrade() -> None:
         sa.Column("key", _Key, autoincrement=False, nullable=False),
         sa.Column("series_key", _Key, nullable=False),
         sa.Column("sop_instance", _Text, nullable=False),
+        sa.Column("sop_hash", _Key, nullable=False),
         sa.Column("sop_class", _Text, nullable=False),
         sa.Column("instance_number", _Key, nullable=True),
         sa.Column("acquisition_number", _Key, nullable=True),
@@ -352,9 +353,9 @@ def upgrade() -> None:
         sa.Column("state", _Text, nullable=False),
         sa.ForeignKeyConstraint(["series_key"], ["series.key"], name=op.f("fk_instance_series_key")),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_instance")),
-        sa.UniqueConstraint("sop_instance", "series_key", name=op.f("uq_instance_sop_instance_series_key")),
+        sa.UniqueConstraint("series_key", "sop_instance", name=op.f("uq_instance_series_key_sop_instance")),
     )
-    op.create_index("ix_instance_series_key", "instance", ["series_key"], unique=False)
+    op.create_index("ix_instance_sop_hash", "instance", ["sop_hash"], unique=False)
     op.create_index(
         "ix_instance_state",
         "instance",
@@ -412,13 +413,14 @@ def upgrade() -> None:
         sa.Column("position", _Key, nullable=False),
         sa.Column("sop_class", _Text, server_default="", nullable=False),
         sa.Column("sop_instance", _Text, nullable=False),
+        sa.Column("sop_hash", _Key, nullable=False),
         sa.Column("series", _Text, server_default="", nullable=False),
         sa.Column("frames", _Text, server_default="", nullable=False),
         sa.ForeignKeyConstraint(["instance_key"], ["instance.key"], name=op.f("fk_reference_instance_key")),
         sa.PrimaryKeyConstraint("instance_key", "position", name=op.f("pk_reference")),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_reference_sop_instance", "reference", ["sop_instance"], unique=False)
+    op.create_index("ix_reference_sop_hash", "reference", ["sop_hash"], unique=False)
     counter = sa.table("counter", sa.column("name"), sa.column("value"))
     op.bulk_insert(counter, [{"name": name, "value": 0} for name in _COUNTED])
     op.bulk_insert(sa.table("meta", sa.column("name"), sa.column("value")), [{"name": "probe", "value": ""}])

@@ -170,6 +170,9 @@ def _conditions(
                 raise errors.UsageError(
                     f"{keyword} lists {len(listed)} UIDs; ask for {_MOST_LISTED} at a time"
                 )
+            if column is tables.instance.c.sop_instance and listed:
+                hashes = [words.uid_hash(one) for one in listed]
+                return [tables.instance.c.sop_hash.in_(hashes), column.in_(listed)]
             return [column.in_(listed)] if listed else []
         case Kind.TEXT:
             return [_text(column, value.strip(" "), dialect)]

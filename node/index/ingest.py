@@ -78,7 +78,7 @@ _KNOWN = sqlalchemy.select(tables.arrival.c.position, tables.arrival.c.verdict).
     tables.arrival.c.generation == bindparam("generation"),
     tables.arrival.c.position.between(bindparam("low"), bindparam("high")),
 )
-# What is held under these SOP Instance UIDs, in whichever series.
+# What is held under these SOP Instance UIDs in these series.
 _HELD = (
     sqlalchemy.select(
         tables.instance.c.sop_instance,
@@ -90,7 +90,10 @@ _HELD = (
     )
     .join(tables.series, tables.series.c.key == tables.instance.c.series_key)
     .join(tables.study, tables.study.c.key == tables.series.c.study_key)
-    .where(tables.instance.c.sop_instance.in_(bindparam("uids", expanding=True)))
+    .where(
+        tables.series.c.series.in_(bindparam("series_uids", expanding=True)),
+        tables.instance.c.sop_instance.in_(bindparam("uids", expanding=True)),
+    )
 )
 _REPAIR = (
     sqlalchemy.update(tables.instance)
@@ -179,7 +182,8 @@ def _known(connection: sqlalchemy.Connection, items: Sequence[Item]) -> dict[tup
 
 def _held(connection: sqlalchemy.Connection, items: Sequence[Item]) -> dict[_Identity, tuple[str, str, int]]:
     uids = list({item.arrival.identity.sop_instance: None for item in items})
-    rows = connection.execute(_HELD, {"uids": uids})
+    series = list({item.arrival.identity.series: None for item in items})
+    rows = connection.execute(_HELD, {"uids": uids, "series_uids": series})
     return {(row[0], row[1], row[2]): (row[3], row[4], row[5]) for row in rows}
 
 
@@ -249,6 +253,7 @@ def _instance_row(one: Decided, key: int, series_key: int) -> _Row:
         "key": key,
         "series_key": series_key,
         "sop_instance": arrival.identity.sop_instance,
+        "sop_hash": words.uid_hash(arrival.identity.sop_instance),
         "sop_class": arrival.identity.sop_class,
         "instance_number": words.number(known.instance_number),
         "acquisition_number": words.number(known.acquisition_number),
@@ -325,7 +330,8 @@ def _reference_rows(key: int, references: Iterable[header.Reference]) -> list[_R
             "instance_key": key,
             "position": position,
             "sop_class": words.clean(to.sop_class),
-            "sop_instance": words.clean(to.sop_instance),
+            "sop_instance": (uid := words.clean(to.sop_instance) or ""),
+            "sop_hash": words.uid_hash(uid),
             "series": words.clean(to.series),
             "frames": words.joined(map(str, to.frames)) or "",
         }

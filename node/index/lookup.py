@@ -30,10 +30,12 @@ _INSTANCE = (
     .join(tables.series, tables.series.c.key == tables.instance.c.series_key)
     .join(tables.study, tables.study.c.key == tables.series.c.study_key)
 )
-_BY_UID = _INSTANCE.where(tables.instance.c.sop_instance == sqlalchemy.bindparam("uid")).order_by(
-    tables.instance.c.key
-)
-_BY_IDENTITY = _BY_UID.where(
+_BY_UID = _INSTANCE.where(
+    tables.instance.c.sop_hash == sqlalchemy.bindparam("hash"),
+    tables.instance.c.sop_instance == sqlalchemy.bindparam("uid"),
+).order_by(tables.instance.c.key)
+_BY_IDENTITY = _INSTANCE.where(
+    tables.instance.c.sop_instance == sqlalchemy.bindparam("uid"),
     tables.series.c.series == sqlalchemy.bindparam("series_uid"),
     tables.study.c.study == sqlalchemy.bindparam("study_uid"),
 )
@@ -48,7 +50,7 @@ def held(connection: sqlalchemy.Connection, identity: model.Identity) -> model.I
 
 def by_uid(connection: sqlalchemy.Connection, sop_instance: str) -> list[tuple[model.Instance, model.Held]]:
     """Every instance of this SOP Instance UID, in whichever series, and how it stands with its bytes."""
-    rows = connection.execute(_BY_UID, {"uid": sop_instance})
+    rows = connection.execute(_BY_UID, {"uid": sop_instance, "hash": words.uid_hash(sop_instance)})
     return [(instance(row), model.Held(row.state)) for row in rows]
 
 

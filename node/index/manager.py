@@ -346,7 +346,12 @@ def _references(connection: sqlalchemy.Connection, key: int) -> Iterator[Referen
         sqlalchemy.select(
             _reference.sop_instance, _reference.series, _reference.frames, func.min(of.c.series).label("at")
         )
-        .outerjoin(there, there.c.sop_instance == _reference.sop_instance)
+        .outerjoin(
+            there,
+            sqlalchemy.and_(
+                there.c.sop_hash == _reference.sop_hash, there.c.sop_instance == _reference.sop_instance
+            ),
+        )
         .outerjoin(of, of.c.key == there.c.series_key)
         .where(_reference.instance_key == key)
         .group_by(_reference.position, _reference.sop_instance, _reference.series, _reference.frames)
@@ -361,14 +366,16 @@ _REFERRING = (
     sqlalchemy.select(_instance.sop_instance, _series.series, _reference.frames)
     .join(tables.reference, _reference.instance_key == _instance.key)
     .join(tables.series, _series.key == _instance.series_key)
-    .where(_reference.sop_instance == bindparam("uid"))
+    .where(_reference.sop_hash == bindparam("hash"), _reference.sop_instance == bindparam("uid"))
     .order_by(_instance.key)
 )
 
 
 def _referring(connection: sqlalchemy.Connection, at: tracker.Location) -> Iterator[ReferenceEntry]:
     seen = set()
-    for uid, series, frames in connection.execute(_REFERRING, {"uid": at.sop_instance}).all():
+    for uid, series, frames in connection.execute(
+        _REFERRING, {"uid": at.sop_instance, "hash": words.uid_hash(at.sop_instance)}
+    ).all():
         if at.frame is not None and frames and str(at.frame) not in words.split(frames):
             continue
         if uid not in seen:

@@ -183,11 +183,10 @@ def doomed(connection: sqlalchemy.Connection, limit: int = 1000) -> list[Doomed]
     found: list[Doomed] = []
     for row in connection.execute(statement).all():
         table = tables.metadata.tables[row.kind]
-        again = connection.execute(
-            sqlalchemy.select(table.c.key).where(
-                table.c.sop_instance == row.sop_instance, table.c.path == row.path
-            )
-        ).first()
+        same = [table.c.sop_instance == row.sop_instance, table.c.path == row.path]
+        if table is tables.instance:
+            same.append(_instance.sop_hash == words.uid_hash(row.sop_instance))
+        again = connection.execute(sqlalchemy.select(table.c.key).where(*same)).first()
         found.append(Doomed(row.key, row.kind, row.path, again is not None))
     return found
 

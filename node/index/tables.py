@@ -206,6 +206,7 @@ instance = Table(
     _key(),
     Column("series_key", Key, ForeignKey("series.key"), nullable=False),
     Column("sop_instance", Text, nullable=False),
+    Column("sop_hash", Key, nullable=False),  # words.uid_hash of it: the way from the UID alone to its rows
     Column("sop_class", Text, nullable=False),
     Column("instance_number", Number),
     Column("acquisition_number", Number),
@@ -246,10 +247,9 @@ instance = Table(
     _word("peer"),  # configured name of the sender
     _word("rule"),  # the rule that kept it; "": none matched
     Column("state", Text, nullable=False),  # model.Held
-    # The UID leads: UIDs of one series lie together in it, so a batch touches few pages, and
-    # it is the way from a SOP Instance UID alone to its rows.
-    UniqueConstraint("sop_instance", "series_key"),
-    Index("ix_instance_series_key", "series_key"),
+    # The series leads, so what a batch brings lies together, however random the UIDs are.
+    UniqueConstraint("series_key", "sop_instance"),
+    Index("ix_instance_sop_hash", "sop_hash"),
 )
 # Only what is damaged is in it, so it costs nothing and lists at once.
 Index(
@@ -360,9 +360,10 @@ reference = Table(
     Column("position", Number, primary_key=True),  # in the order of the data set, from 0
     _word("sop_class"),
     Column("sop_instance", Text, nullable=False),  # what is referred to; it need not be held
+    Column("sop_hash", Key, nullable=False),  # words.uid_hash of it
     _word("series"),
     _word("frames"),  # "1\\2"; "" means the whole instance
-    Index("ix_reference_sop_instance", "sop_instance"),
+    Index("ix_reference_sop_hash", "sop_hash"),
     sqlite_with_rowid=False,
 )
 

@@ -9,7 +9,7 @@ import sqlalchemy
 from sqlalchemy import bindparam
 
 from node import errors, model
-from node.index import db, tables
+from node.index import db, tables, words
 
 _instance = tables.instance.c
 _series = tables.series.c
@@ -40,7 +40,9 @@ _PLACE = (
     .join(tables.series, _series.key == _instance.series_key)
     .join(tables.study, tables.study.c.key == _series.study_key)
 )
-_BY_UID = _PLACE.where(_instance.sop_instance == bindparam("uid")).order_by(_instance.key)
+_BY_UID = _PLACE.where(
+    _instance.sop_hash == bindparam("hash"), _instance.sop_instance == bindparam("uid")
+).order_by(_instance.key)
 _BY_CUSTOM = (
     _PLACE.add_columns(_override.frame)
     .join(tables.image_override, _override.instance_key == _instance.key)
@@ -79,7 +81,7 @@ def locate(connection: sqlalchemy.Connection, image: str) -> Location:
     """As `Tracker.locate`, inside a scope that is open."""
     base, frame = parse(image)
     if is_uid(base):
-        row = connection.execute(_BY_UID, {"uid": base}).first()
+        row = connection.execute(_BY_UID, {"uid": base, "hash": words.uid_hash(base)}).first()
     else:
         row = connection.execute(_BY_CUSTOM, {"name": base}).first()
         if row is not None and row.frame:  # the custom id is a frame's

@@ -138,7 +138,10 @@ def test_the_tracker_tells_series_instance_and_frame(images: manager.Images) -> 
 def test_the_tracker_looks_into_indexes_only(database: db.Database) -> None:
     if database.path is None:
         pytest.skip("EXPLAIN QUERY PLAN is SQLite's")
-    for statement, values in ((tracker._BY_UID, {"uid": "1"}), (tracker._BY_CUSTOM, {"name": "a"})):
+    for statement, values in (
+        (tracker._BY_UID, {"uid": "1", "hash": 1}),
+        (tracker._BY_CUSTOM, {"name": "a"}),
+    ):
         compiled = statement.params(values).compile(compile_kwargs={"literal_binds": True})
         with database.read() as connection:
             steps = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]

@@ -260,9 +260,9 @@ def _plain(pattern: str, text: str) -> bool:
             {"RequestAttributesSequence.ScheduledProcedureStepID": "S"},
             "ix_series_request_scheduled_step_id",
         ),
-        (IMAGE, {"SeriesInstanceUID": "1.1.1", "StudyInstanceUID": "1.1"}, "ix_instance_series_key"),
-        (IMAGE, {"SOPInstanceUID": "1.1.1.0"}, "sqlite_autoindex_instance"),
-        (IMAGE, {"PatientID": "P1", "InstanceNumber": "1"}, "ix_instance_series_key"),
+        (IMAGE, {"SeriesInstanceUID": "1.1.1", "StudyInstanceUID": "1.1"}, "sqlite_autoindex_instance"),
+        (IMAGE, {"SOPInstanceUID": "1.1.1.0"}, "ix_instance_sop_hash"),
+        (IMAGE, {"PatientID": "P1", "InstanceNumber": "1"}, "sqlite_autoindex_instance"),
     ],
 )
 def test_statements_use_indexes_and_scan_nothing(
