@@ -68,8 +68,8 @@ WRONG_VALUES = {
     "no time at all": (
         "[limits]\npdu_timeout = 0",
         (
-            'node.toml:2: limits.pdu_timeout = 0: give more than zero seconds, as in 30, "30s", "5m" or "7d"; '
-            "zero is not a time to wait"
+            'node.toml:2: limits.pdu_timeout = 0: give more than zero seconds, as in 30, "30s", "5m" or '
+            '"7d"; zero is not a time to wait'
         ),
     ),
     "a time that is not a number": (
@@ -119,8 +119,8 @@ WRONG_VALUES = {
     "a transfer syntax that nobody knows": (
         '[peers.a]\naet = "A"\nsyntaxes = ["jpeg2000loseless"]',
         (
-            'node.toml:3: peers.a.syntaxes = ["jpeg2000loseless"]: give a list of transfer syntaxes by UID or '
-            'name, as in ["explicit", "JPEG2000Lossless"]; "jpeg2000loseless" is none of them, '
+            'node.toml:3: peers.a.syntaxes = ["jpeg2000loseless"]: give a list of transfer syntaxes by UID '
+            'or name, as in ["explicit", "JPEG2000Lossless"]; "jpeg2000loseless" is none of them, '
             "did you mean JPEG2000Lossless?"
         ),
     ),
@@ -135,8 +135,8 @@ WRONG_VALUES = {
     "a range that ends before it begins": (
         '[rules.r]\naction = "keep"\n[rules.r.when]\nStudyDate = "20260201..20260101"',
         (
-            'node.toml:4: rules.r.when.StudyDate = "20260201..20260101": give a value, a wildcard, a range, or a '
-            "list of these; the range '20260201..20260101' ends before it begins"
+            'node.toml:4: rules.r.when.StudyDate = "20260201..20260101": give a value, a wildcard, a range, '
+            "or a list of these; the range '20260201..20260101' ends before it begins"
         ),
     ),
 }
