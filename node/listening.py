@@ -94,7 +94,15 @@ class Listener:
 
 def _policy(settings: model.Settings) -> policy.Policy:
     services = (policy.STORAGE_COMMITMENT,)
-    return policy.Policy(settings.node, settings.limits, settings.peers, services=services)
+    peers = (*settings.peers, _ourselves(settings.node))
+    return policy.Policy(settings.node, settings.limits, peers, services=services)
+
+
+def _ourselves(node: model.NodeSettings) -> model.Peer:
+    """The node's look at itself is let in also where strangers are not; it may only echo."""
+    local = ("127.0.0.0/8", "::1") if node.host in _ANY else (node.host,)
+    rights = frozenset({model.Right.ECHO})
+    return model.Peer("self", node.aet, addresses=local, rights=rights, called=node.aet)
 
 
 def _reach(settings: model.Settings) -> commit.Reach:
