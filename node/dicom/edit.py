@@ -9,6 +9,8 @@ tables of pixel data are counted from its first fragment and stay right; those o
 from __future__ import annotations
 
 import functools
+import mmap
+import os
 from collections.abc import Iterable
 
 from node import errors
@@ -45,6 +47,7 @@ __all__ = [
     "Set",
     "When",
     "edit",
+    "edit_descriptor",
     "edit_file",
     "ready",
 ]
@@ -94,6 +97,30 @@ def edit_file(
     return _patched(buffer, head.syntax, meta + patches, run, notes)
 
 
+def edit_descriptor(
+    source: int,
+    target: int,
+    changes: Program | Iterable[Change],
+    *,
+    original: Original | None = None,
+    bare: bool = False,
+) -> Patched:
+    """Edit the Part 10 file behind one descriptor into another, whose position must be its beginning.
+
+    The source is mapped, not read, and must not shrink meanwhile; its large ranges are copied by the kernel.
+    """
+    size = os.fstat(source).st_size
+    buffer: Buffer
+    if size > _WORTH_MAPPING:
+        buffer = mmap.mmap(source, size, access=mmap.ACCESS_READ)
+    else:
+        buffer = os.pread(source, size, 0)
+    result = edit_file(buffer, changes, original=original, bare=bare)
+    result.write(target, source)
+    return result
+
+
+_WORTH_MAPPING = 1 << 16  # a smaller file is read faster than it is mapped
 _Outcome = tuple[list[patched.Patch], runs.Run, list[str]]
 
 

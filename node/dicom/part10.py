@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from node import errors
 from node.dicom import syntax as syntaxes
@@ -16,16 +17,21 @@ class Part10:
     """What stands before a file's data set."""
 
     preamble: bytes  # the 128 bytes, b"" where the file has none
-    meta: dict[int, bytes]  # values of the file meta elements by tag, as they stand there
     syntax: str  # transfer syntax UID; guessed from the data set where the file does not say it
     offset: int  # where the data set begins
     guessed: bool  # the transfer syntax was not said
     meta_start: int  # where the file meta elements begin
-    rows: tuple[walking.Row, ...]  # the file meta elements, in explicit VR little endian
+    rows: tuple[walking.Row, ...]  # the file meta elements, in little endian
+    buffer: Buffer  # what was read
+
+    @property
+    def meta(self) -> dict[int, bytes]:
+        """Values of the file meta elements by tag, as they stand there."""
+        return {row[0]: bytes(self.buffer[row[3] : row[4]]) for row in self.rows}
 
     def text(self, tag: int) -> str:
         """A file meta value as text, "" when absent."""
-        return self.meta.get(tag, b"").decode("latin-1").rstrip("\0 ")
+        return _text(self.buffer, self.rows, tag)
 
     @property
     def sop_class(self) -> str:
@@ -51,13 +57,19 @@ def part10(buffer: Buffer, *, bare: bool = False) -> Part10:
     if start is None:
         if not bare:
             raise errors.BadData("not a DICOM file: DICM does not stand behind a preamble", offset=128)
-        return Part10(b"", {}, recognise(buffer, 0), 0, True, 0, ())
+        return Part10(b"", recognise(buffer, 0), 0, True, 0, (), buffer)
     preamble = bytes(buffer[:128]) if start == 132 else b""
     rows, offset = _meta_rows(buffer, start)
-    meta = {row[0]: bytes(buffer[row[3] : row[4]]) for row in rows}
-    syntax = meta.get(0x00020010, b"").decode("latin-1").rstrip("\0 ")
+    syntax = _text(buffer, rows, 0x00020010)
     guessed = not syntax
-    return Part10(preamble, meta, syntax or recognise(buffer, offset), offset, guessed, start, tuple(rows))
+    return Part10(preamble, syntax or recognise(buffer, offset), offset, guessed, start, tuple(rows), buffer)
+
+
+def _text(buffer: Buffer, rows: Sequence[walking.Row], tag: int) -> str:
+    for row in rows:
+        if row[0] == tag:
+            return str(buffer[row[3] : row[4]], "latin-1").rstrip("\0 ")
+    return ""
 
 
 def _start(buffer: Buffer) -> int | None:

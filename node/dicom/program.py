@@ -109,6 +109,10 @@ class Program:
             self._place(Rule(index, single, paths.parse(single.path)), top)
         self.top = [top[tag] for tag in sorted(top)]
         self.sweeps = bool(self.anywhere or self.masked or self.masked_top or self.by_vr or self.private)
+        looked_at = (
+            set(top) | {tag & 0xFFFF0000 for tag in top} | {CHARSET, 0x00280103, 0x00080016, 0x00080018}
+        )
+        self.looked_at = frozenset(looked_at)  # top-level elements that rules for the top depend on
         identity = {0x00080016, 0x00080018}
         self.renames = bool(self.meta) or self.sweeps or not identity.isdisjoint(top)  # file meta must follow
 

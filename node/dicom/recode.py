@@ -58,6 +58,6 @@ def patches(table: scan.Table, sets: tuple[str, ...]) -> tuple[list[patched.Patc
 def _element(table: scan.Table, run: runs.Run, row: int, value: bytes) -> bytes:
     tag, vr, start, offset, _, parent = table.rows[row]
     form = run.form(parent)
-    if form.explicit and offset - start == 8 and not run.written_explicit(start):
+    if form.explicit and offset - start == 8 and not run.written_explicit(start, vr):
         form = form._replace(explicit=False)
     return encode.element(tag, vr, value, form)

@@ -62,7 +62,7 @@ class Run:
 
     def _apply_top(self, rules: list[Rule]) -> None:
         """Rules for one tag at the top: the common case, and the fast one."""
-        top = self.table.top
+        top = self.table.prime(self.program.looked_at)
         form = self.form(TOP)
         for rule in rules:
             row = top.get(rule.tag)
@@ -209,7 +209,7 @@ class Run:
             return
         tag, written, start, offset, end, _ = self.rows[row]
         explicit = form.explicit
-        if explicit and written != "SQ" and offset - start == 8 and not self.written_explicit(start):
+        if explicit and offset - start == 8 and not self.written_explicit(start, written):
             form = form._replace(explicit=False)
         if kind is words.Set:
             when = change.when  # type: ignore[union-attr]
@@ -233,10 +233,10 @@ class Run:
             made = rule.constant(tag, vr, form)
         self.outcomes[row] = (rule.index, made)
 
-    def written_explicit(self, start: int) -> bool:
+    def written_explicit(self, start: int, vr: str) -> bool:
         """Whether a VR stands in the header at an offset; some items of explicit data sets are implicit."""
-        letters = bytes(self.table.buffer[start + 4 : start + 6])
-        return letters.isalpha() and letters.isupper()
+        letters = self.table.buffer[start + 4 : start + 6]
+        return letters == _LETTERS.get(vr) or (bytes(letters).isalpha() and bytes(letters).isupper())
 
     def _new(self, rule: Rule, tag: int, form: encode.Form) -> bytes | None:
         """The element that a rule inserts where there is none."""
@@ -326,7 +326,7 @@ class Run:
 
     def becomes(self, tag: int) -> str | None:
         """The new text of a top-level UID element, None when the edit leaves it."""
-        row = self.table.top.get(tag)
+        row = self.table.find(tag)
         made: bytes | None = None
         if row is not None and row in self.outcomes:
             made = self.outcomes[row][1]
@@ -388,4 +388,5 @@ class Run:
         return group << 16 | block << 8 | step.tag & 0xFF
 
 
+_LETTERS = {vr: vr.encode() for vr in vrs.SHORT_VRS}
 SAME = bytes(bytearray(b"as it is"))  # what `Keep` leaves as an outcome; told by identity

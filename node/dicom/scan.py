@@ -47,7 +47,19 @@ class Element(NamedTuple):
 class Table:
     """The elements of a data set in the order of their bytes; `rows` are plain tuples as in `walk.Row`."""
 
-    __slots__ = ("_children", "_repeated", "_sets", "_top", "_tops", "buffer", "encoding", "end", "rows")
+    __slots__ = (
+        "_children",
+        "_primed",
+        "_primed_tags",
+        "_repeated",
+        "_sets",
+        "_top",
+        "_tops",
+        "buffer",
+        "encoding",
+        "end",
+        "rows",
+    )
 
     def __init__(self, buffer: Buffer, enc: Encoding, rows: list[walking.Row], end: int) -> None:
         self.buffer = buffer  # the bytes that offsets point into; the inflated ones of a deflated data set
@@ -55,6 +67,8 @@ class Table:
         self.rows = rows
         self.end = end  # where the walk ended: before `stop`, or behind the last element
         self._top: dict[int, int] | None = None
+        self._primed: dict[int, int] = {}
+        self._primed_tags: frozenset[int] = frozenset()
         self._tops: tuple[list[int], list[int]] | None = None
         self._repeated: list[int] = []
         self._children: dict[int, list[int]] | None = None
@@ -86,8 +100,19 @@ class Table:
 
     @property
     def repeated(self) -> list[int]:
-        """Rows at the top whose tag stood there before, which no data set should have."""
-        return self._repeated if self.top else []
+        """Rows at the top whose tag stood there before, which none should; known once asked for."""
+        return self._repeated
+
+    def prime(self, tags: frozenset[int]) -> dict[int, int]:
+        """Row by tag of these top-level elements, for who needs few of them; `find` then answers from it."""
+        if self._top is not None:
+            return self._top
+        pairs = [(row[0], at) for at, row in enumerate(self.rows) if row[0] in tags and row[5] < 0]
+        primed = dict(pairs)
+        if len(primed) != len(pairs):
+            return self.top
+        self._primed, self._primed_tags = primed, tags
+        return primed
 
     def place(self, tag: int) -> int:
         """Where an element belongs at the top: before the first with a higher tag, or at the end."""
@@ -116,6 +141,8 @@ class Table:
     def find(self, tag: int, within: int = -1) -> int | None:
         """The row of an element, at the top or in the item of a row."""
         if within < 0:
+            if self._top is None and tag in self._primed_tags:
+                return self._primed.get(tag)
             return self.top.get(tag)
         return next((at for at in self.children(within) if self.rows[at][0] == tag), None)
 

@@ -69,6 +69,11 @@ class Shapes:
                 return pos
         return pos
 
+    def forget(self) -> None:
+        """Everything is new again; for measurements."""
+        self._runs.clear()
+        self._seen.clear()
+
     def _keep(self, key: _Key, buffer: Buffer, rows: list[Row], end: int) -> None:
         layout = "".join(f"Q{row[4] - row[3]}x" for row in rows)
         read = struct.Struct("<" + layout).unpack_from
