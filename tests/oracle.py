@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from tests import make, raw
+from tests import make, scu
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,13 +96,13 @@ def send(
             return todo.pop() if todo and not (stop and stop.is_set()) else None
 
     def work() -> None:
-        caller: raw.Caller | None = None
+        caller: scu.Caller | None = None
         current = take()
         reached = time.monotonic()
         while current is not None and not (stop and stop.is_set()):
             begun = time.monotonic()
             try:
-                caller = caller or raw.call(address, instances, timeout=patience)
+                caller = caller or scu.call(address, instances, timeout=patience)
                 reached = time.monotonic()
                 status = caller.store(current).status
             except (OSError, struct.error, ValueError):
@@ -164,10 +164,7 @@ class Held:
 
     def __init__(self, data: pathlib.Path, database: pathlib.Path | None = None) -> None:
         self.data = data
-        found = database or next(iter(sorted(data.rglob("index.db"))), None)
-        if found is None:
-            raise FileNotFoundError(f"no index in {data}")
-        self.database = found
+        self.database = database or data / "index.sqlite"
         self.rows = self._rows()
         self.by_uid: dict[str, list[Row]] = {}
         for row in self.rows:
@@ -209,7 +206,7 @@ class Held:
 
     def files(self) -> list[pathlib.Path]:
         """Every file that a person would find in the tree."""
-        folders = [self.data / "store", self.data / "quarantine"]
+        folders = [self.data / name for name in ("store", "conflicts", "quarantine")]
         return [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
@@ -243,9 +240,26 @@ def judge(held: Held, answers: Iterable[Answer], *, quiet: bool = True) -> list[
 
 
 def whole(path: pathlib.Path) -> bool:
-    """Whether a file is Part 10 with file meta information of the length that it says."""
+    """Whether a file is Part 10, and its meta information and receipt facts can be read to their end."""
     with path.open("rb") as file:
         head = file.read(144)
-    if len(head) < 144 or head[128:132] != b"DICM" or head[132:138] != b"\x02\x00\x00\x00UL":
+        if len(head) < 144 or head[128:132] != b"DICM" or head[132:138] != b"\x02\x00\x00\x00UL":
+            return False
+        meta = file.read(int(struct.unpack_from("<I", head, 140)[0]))
+    at = 0
+    facts = b""
+    while at + 8 <= len(meta):
+        group, number, vr, length = struct.unpack_from("<HH2sH", meta, at)
+        at += 8
+        if vr in make.LONG:
+            length = struct.unpack_from("<I", meta, at)[0]
+            at += 4
+        if group != 2 or at + length > len(meta):
+            return False
+        if number == 0x0102:
+            facts = meta[at : at + length]
+        at += length
+    try:
+        return at == len(meta) and isinstance(json.loads(facts), dict)
+    except ValueError:
         return False
-    return 144 + int(struct.unpack_from("<I", head, 140)[0]) <= path.stat().st_size

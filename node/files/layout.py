@@ -108,11 +108,13 @@ class Data:
                 self.ledger,
             ):
                 directory.mkdir(parents=True, exist_ok=True, mode=0o750)
-            fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            # The root's own name too: whoever made it, just now or before us, need not have synced it.
+            for directory in (self.root, self.root.resolve().parent):
+                fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
         except OSError as error:
             raise errors.ConfigError(
                 f"the data directory {self.root} cannot be used: {error.strerror}; "

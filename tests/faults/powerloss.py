@@ -2,8 +2,9 @@
 
 The model is stricter than ext4: a file's bytes survive by a sync of that file, its name by a sync of
 the directory that the name is in, both by syncfs. What was not synced may be there, be missing, or be
-there in some of its 512-byte sectors. A rename is never half done. Bytes whose sync failed are
-never safe again, whatever later syncs say: that is how Linux treats them.
+there in some of its 512-byte sectors. A rename is never half done: from one directory to another it is
+safe when either is, and then the directories that lead to its new name are too, as on every journaling file
+system. Bytes whose sync failed are never safe again, whatever later syncs say: that is how Linux is.
 """
 
 from __future__ import annotations
@@ -203,9 +204,8 @@ class Disk:
         """Write to `target` what may be found when the power comes back."""
         dice = random.Random(seed)
         names: dict[int, dict[str, Inode]] = {}
-        for naming in self._namings:
-            if loss is not Loss.SOME or dice.random() < 0.5:
-                continue
+        kept = [one for one in self._namings if loss is Loss.SOME and dice.random() >= 0.5]
+        for naming in self._led_to(kept):
             for directory, name, inode in naming.changes:
                 table = names.setdefault(id(directory), dict(directory.safe_names))
                 if inode is None:
@@ -288,10 +288,16 @@ class Disk:
             return
         if record.inode and target is None:
             return
+        hit = [
+            naming
+            for naming in self._namings
+            if naming.number < begun
+            and (target is None or any(directory is target for directory, _, _ in naming.changes))
+        ]
+        numbers = {naming.number for naming in self._led_to(hit)}
         later: list[Naming] = []
         for naming in self._namings:
-            hit = target is None or any(directory is target for directory, _, _ in naming.changes)
-            if not hit or naming.number >= begun:
+            if naming.number not in numbers:
                 later.append(naming)
                 continue
             for directory, name, now in naming.changes:
@@ -301,6 +307,28 @@ class Disk:
                     directory.safe_names[name] = now
             later = _without(later, naming)
         self._namings = later
+
+    def _led_to(self, done: list[Naming]) -> list[Naming]:
+        """These, and what made the directories that files were moved into, in their order."""
+        makers = {
+            id(inode): naming
+            for naming in self._namings
+            for _, _, inode in naming.changes
+            if inode and inode.directory
+        }
+        found = {naming.number: naming for naming in done}
+        todo = [directory for naming in done if _moves(naming) for directory, _, _ in naming.changes]
+        while todo:
+            maker = makers.pop(id(todo.pop()), None)
+            if maker is not None:
+                found[maker.number] = maker
+                todo += [directory for directory, _, _ in maker.changes]
+        return [found[number] for number in sorted(found)]
+
+
+def _moves(naming: Naming) -> bool:
+    """Whether it takes a name from one directory to another."""
+    return len({id(directory) for directory, _, _ in naming.changes}) > 1
 
 
 def _without(earlier: list[Naming], done: Naming) -> list[Naming]:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 
-from tests import oracle, raw
+from tests import oracle, scu
 
 AET = "NODE"
 # Small on purpose: a ring that turns over often is a ring whose turning over is tested.
@@ -191,7 +191,7 @@ class Node:
 
     def alive(self) -> None:
         """Fail unless a C-ECHO is answered."""
-        caller = raw.call(self.address, timeout=10)
+        caller = scu.call(self.address, timeout=10)
         assert caller.echo() == 0
         caller.release()
 

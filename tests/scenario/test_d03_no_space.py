@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests import make, oracle, raw
+from tests import make, oracle, scu
 from tests.faults import layer
 from tests.scenario import harness
 
@@ -37,7 +37,7 @@ def test_no_space_for_the_journal_is_a700_and_the_association_lives(
     assert hasattr(errno, error)
     node, flag = under(make_node, tmp_path, ("write", "/journal/", error))
     many = make.series(30, seed=f"full {error}")
-    with raw.call(node.address, many) as caller:
+    with scu.call(node.address, many) as caller:
         for made in many[:10]:
             journal.note(made, caller.store(made).status)
         flag.touch()
@@ -59,7 +59,7 @@ def test_no_space_for_the_spool_is_a700_and_nothing_stays_of_it(
     node, flag = under(make_node, tmp_path, ("write", "/spool/", "ENOSPC"), ("create", "/spool/", "ENOSPC"))
     large = [make.instance(number, seed="spool", size=2_000_000) for number in range(1, 4)]
     small = make.instance(9, seed="spool")
-    with raw.call(node.address, large) as caller:
+    with scu.call(node.address, large) as caller:
         flag.touch()
         assert caller.store(large[0]).status == OUT_OF_RESOURCES
         assert caller.store(large[1]).status == OUT_OF_RESOURCES
@@ -73,7 +73,7 @@ def test_no_space_for_the_spool_is_a700_and_nothing_stays_of_it(
     assert len(held.rows) == 4
 
 
-@pytest.mark.parametrize("place", ["/store/", "/data/index.db"])
+@pytest.mark.parametrize("place", ["/store/", "/data/index.sqlite"])
 def test_no_space_behind_the_journal_is_waited_out(
     place: str, make_node: Callable[..., harness.Node], journal: oracle.Journal, tmp_path: pathlib.Path
 ) -> None:
@@ -114,9 +114,9 @@ def test_below_the_watermark_associations_are_rejected_for_now(
     code = None
     while code is None and time.monotonic() < end:
         try:
-            raw.call(node.address, [make.instance()]).release()
+            scu.call(node.address, [make.instance()]).release()
             time.sleep(0.1)
-        except raw.Rejected as rejected:
+        except scu.Rejected as rejected:
             code = rejected.code
         except OSError:
             time.sleep(0.1)

@@ -68,7 +68,7 @@ def test_a_short_write_is_finished_or_refused(
         ("write", "/store/"),
         ("rename", "/store/"),
         ("mkdir", "/store/"),
-        ("write", "/index.db"),
+        ("write", "/index.sqlite"),
         ("sync", "/data"),
     ],
 )
@@ -79,7 +79,7 @@ def test_an_error_behind_the_journal_is_tried_again(
     journal: oracle.Journal,
     tmp_path: pathlib.Path,
 ) -> None:
-    nth = {"/index.db": 150, "/data": 40}.get(place, 2)
+    nth = {"/index.sqlite": 150, "/data": 40}.get(place, 2)
     node, _ = run(make_node, tmp_path, journal, layer.Refusal(operation, place, "EIO", nth, 2))
     assert len(journal.acknowledged()) >= 57
     harness.verify(node, journal, timeout=30)

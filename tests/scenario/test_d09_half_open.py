@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests import make, oracle, raw
+from tests import make, oracle, scu
 from tests.scenario import harness
 
 LIMITS = {
@@ -28,7 +28,7 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def gone(caller: raw.Caller, within: float) -> bool:
+def gone(caller: scu.Caller, within: float) -> bool:
     """Whether the node ends this connection within so many seconds."""
     caller.socket.settimeout(within)
     try:
@@ -49,15 +49,15 @@ def strict(make_node: Callable[..., harness.Node]) -> harness.Node:
 def test_silent_peers_are_reaped_and_leave_no_trace(strict: harness.Node, journal: oracle.Journal) -> None:
     listener = strict.child("listen-1")
     large = make.instance(1, seed="half", size=3_000_000)
-    with raw.call(strict.address, [large]) as warm:
+    with scu.call(strict.address, [large]) as warm:
         journal.note(large, warm.store(large).status)
         warm.release()
     before = descriptors(listener)
-    idle = raw.call(strict.address, [large])
-    half = raw.call(strict.address, [large])
+    idle = scu.call(strict.address, [large])
+    half = scu.call(strict.address, [large])
     context = half.context(large)
-    half.send(b"".join(raw.fragments(context, raw.command(raw.store_request(large, 1)), is_command=True)))
-    pieces = list(raw.fragments(context, large.data, is_command=False))
+    half.send(b"".join(scu.fragments(context, scu.command(scu.store_request(large, 1)), is_command=True)))
+    pieces = list(scu.fragments(context, large.data, is_command=False))
     half.send(b"".join(pieces[: len(pieces) // 2]) + pieces[-1][:100])  # in the middle of a PDU
     for caller in (idle, half):
         assert gone(caller, 10.0)
@@ -75,11 +75,11 @@ def spooled(node: harness.Node) -> list[pathlib.Path]:
 
 
 def test_a_peer_that_never_reads_is_reaped(strict: harness.Node) -> None:
-    caller = raw.Caller(strict.address)
+    caller = scu.Caller(strict.address)
     caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    caller.associate([raw.Context(raw.VERIFICATION)])
-    echo = raw.command({0x2: raw.VERIFICATION, 0x100: raw.ECHO_RQ, 0x110: 1, 0x800: raw.NO_DATA})
-    block = b"".join(raw.fragments(1, echo, is_command=True)) * 500
+    caller.associate([scu.Context(scu.VERIFICATION)])
+    echo = scu.command({0x2: scu.VERIFICATION, 0x100: scu.ECHO_RQ, 0x110: 1, 0x800: scu.NO_DATA})
+    block = b"".join(scu.fragments(1, echo, is_command=True)) * 500
     caller.socket.settimeout(1.0)
     end = time.monotonic() + 25
     ended = False
@@ -97,16 +97,16 @@ def test_a_peer_that_never_reads_is_reaped(strict: harness.Node) -> None:
 
 def test_the_slots_of_the_reaped_are_free_again(strict: harness.Node) -> None:
     made = make.instance(2, seed="slots")
-    silent = [raw.call(strict.address, [made]) for _ in range(3)]
-    with pytest.raises((raw.Rejected, raw.Closed)):
-        raw.call(strict.address, [made])
+    silent = [scu.call(strict.address, [made]) for _ in range(3)]
+    with pytest.raises((scu.Rejected, scu.Closed)):
+        scu.call(strict.address, [made])
     for caller in silent:
         assert gone(caller, 10.0)
         caller.close()
     end = time.monotonic() + 5
     while time.monotonic() < end:
-        with contextlib.suppress(raw.Rejected):
-            with raw.call(strict.address, [made]) as caller:
+        with contextlib.suppress(scu.Rejected):
+            with scu.call(strict.address, [made]) as caller:
                 assert caller.store(made).status == 0
                 caller.release()
             return

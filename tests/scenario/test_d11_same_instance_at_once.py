@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests import make, oracle, raw
+from tests import make, oracle, scu
 from tests.scenario import harness
 
 
@@ -57,7 +57,7 @@ def test_where_the_policy_refuses_a_conflict_is_0111_and_not_kept(
     node = make_node(storage={"on_conflict": "refuse"}).start()
     first = make.instance(seed="refused", size=20_000)
     second = make.altered(first)
-    with raw.call(node.address, [first]) as caller:
+    with scu.call(node.address, [first]) as caller:
         for made, expected in ((first, 0), (second, 0x0111), (first, 0), (second, 0x0111)):
             status = caller.store(made).status
             assert status == expected

@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from tests import make, oracle, raw
+from tests import make, oracle, scu
 from tests.scenario import harness
 
-COMMIT_CLASS, COMMIT_INSTANCE = raw.COMMITMENT, raw.COMMITMENT_INSTANCE
+COMMIT_CLASS, COMMIT_INSTANCE = scu.COMMITMENT, scu.COMMITMENT_INSTANCE
 
 
 def flip(row: oracle.Row) -> None:
@@ -50,7 +50,7 @@ def test_a_scrub_finds_what_rotted(damage: object, node: harness.Node, journal: 
     assert victim.sop_instance in audit.stdout + audit.stderr
 
 
-def commit(caller: raw.Caller, transaction: str, instances: list[make.Made]) -> raw.Response:
+def commit(caller: scu.Caller, transaction: str, instances: list[make.Made]) -> scu.Response:
     """N-ACTION for these instances, answered with success; the N-EVENT-REPORT that follows."""
     items = [
         (make.element(0x00081150, "UI", one.sop_class), make.element(0x00081155, "UI", one.sop_instance))
@@ -60,9 +60,9 @@ def commit(caller: raw.Caller, transaction: str, instances: list[make.Made]) -> 
         [make.element(0x00081195, "UI", transaction), make.element(0x00081199, "SQ", items)], make.IMPLICIT
     )
     context = caller.accepted[COMMIT_CLASS, make.IMPLICIT]
-    request: dict[int, raw.Value] = {
+    request: dict[int, scu.Value] = {
         0x00000003: COMMIT_CLASS,
-        0x00000100: raw.ACTION_RQ,
+        0x00000100: scu.ACTION_RQ,
         0x00000110: 77,
         0x00000800: 1,
         0x00001001: COMMIT_INSTANCE,
@@ -70,16 +70,16 @@ def commit(caller: raw.Caller, transaction: str, instances: list[make.Made]) -> 
     }
     caller.message(context, request, data)
     answer = caller.response()
-    assert (answer.field, answer.status) == (raw.ACTION_RSP, 0)
+    assert (answer.field, answer.status) == (scu.ACTION_RSP, 0)
     report = caller.response()
-    assert report.field == raw.EVENT_RQ
+    assert report.field == scu.EVENT_RQ
     caller.message(
         context,
         {
             0x00000002: COMMIT_CLASS,
-            0x00000100: raw.EVENT_RSP,
+            0x00000100: scu.EVENT_RSP,
             0x00000120: report.number(0x00000110),
-            0x00000800: raw.NO_DATA,
+            0x00000800: scu.NO_DATA,
             0x00000900: 0,
             0x00001000: COMMIT_INSTANCE,
             0x00001002: report.number(0x00001002),
@@ -100,8 +100,8 @@ def test_commitment_after_a_kill_vouches_only_for_what_it_read_again(
     node.kill()
     node.start()
     held = harness.verify(node, journal)
-    contexts = [raw.Context(COMMIT_CLASS)]
-    with raw.Caller(node.address).associate(contexts) as caller:
+    contexts = [scu.Context(COMMIT_CLASS)]
+    with scu.Caller(node.address).associate(contexts) as caller:
         report = commit(caller, make.uid("transaction 1"), many)
         assert report.number(0x00001002) == 1, "all are there, and not all were vouched for"
         flip(held.by_uid[many[3].sop_instance][0])

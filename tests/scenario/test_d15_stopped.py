@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests import make, oracle, raw
+from tests import make, oracle, scu
 from tests.scenario import harness
 
 
@@ -18,7 +18,7 @@ def test_what_is_under_way_finishes_and_the_next_start_is_clean(
 ) -> None:
     many = make.series(200, seed="drained", size=20_000)
     assert node.process is not None
-    with raw.call(node.address, many) as caller:
+    with scu.call(node.address, many) as caller:
         for made in many[:20]:
             journal.note(made, caller.store(made).status)
         node.process.send_signal(signal.SIGTERM)
@@ -26,7 +26,7 @@ def test_what_is_under_way_finishes_and_the_next_start_is_clean(
         for made in many[20:60]:
             journal.note(made, caller.store(made).status)
         with pytest.raises(ConnectionError):
-            raw.call(node.address, many, timeout=3.0)
+            scu.call(node.address, many, timeout=3.0)
         caller.release()
     assert node.process.wait(15) == 0, node.tail()
     assert len(journal.acknowledged()) == 60
@@ -40,10 +40,10 @@ def test_an_association_that_does_not_end_is_cut_at_the_limit(
 ) -> None:
     node = make_node(node={"drain": "2s"}).start()
     made = make.instance(seed="stays")
-    with raw.call(node.address, [made]) as caller:
+    with scu.call(node.address, [made]) as caller:
         journal.note(made, caller.store(made).status)
         assert node.stop(timeout=15) == 0
-        with pytest.raises((raw.Aborted, raw.Closed)):
+        with pytest.raises((scu.Aborted, scu.Closed)):
             caller.response()
     node.start()
     harness.verify(node, journal)

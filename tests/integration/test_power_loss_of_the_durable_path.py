@@ -1,0 +1,80 @@
+"""D2 without the daemon: receive and adopt, the power cut at many moments, recovered and judged."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import pickle
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests import make, oracle
+from tests.faults import layer, powerloss
+
+
+def program(*words: object, environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.integration.taking", *map(str, words)],
+        env={**os.environ, **(environment or {})},
+        cwd=pathlib.Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def corpus(count: int) -> list[make.Made]:
+    """Small ones, some for the spool, a duplicate and a conflict now and then."""
+    found = []
+    for number in range(1, count + 1):
+        size = 1_200_000 if number % 12 == 0 else 90_000 if number % 3 else 4096
+        found.append(make.instance(number, seed="durable path", size=size))
+        if number % 10 == 0:
+            found.append(found[-3])
+        if number % 25 == 0:
+            found.append(make.altered(found[-5]))
+    return found
+
+
+def lost(work: pathlib.Path, count: int, cuts: int, first: int = 0) -> tuple[int, list[str]]:
+    """How many acknowledged instances the cuts asked for, and what was wrong."""
+    root = work / "disk"
+    root.mkdir()
+    below = layer.Layer(work / "layer", root)
+    listing = work / "corpus"
+    listing.write_bytes(pickle.dumps(corpus(count)))
+    program(root / "data", listing, below.journal, 3, environment=below.environment(record=True))
+    records = sum(1 for _ in powerloss.read(below.journal))
+    disk = powerloss.Disk(root)
+    asked, wrong = 0, []
+    kinds = (powerloss.Loss.SOME, powerloss.Loss.EVERYTHING, powerloss.Loss.SOME, powerloss.Loss.NOTHING)
+    for at, cut in enumerate(powerloss.cuts(disk, below.journal, max(1, records // cuts)), first):
+        image = work / f"image-{at}"
+        loss = kinds[at % len(kinds)]
+        cut.image(image, loss, seed=at)
+        program(image / "data")
+        answers = [oracle.Answer(uid, digest, 0, 0.0) for uid, digest in (mark.split() for mark in cut.marks)]
+        asked += len(answers)
+        wrong += [
+            f"cut {at} at record {cut.number} of {records}, {loss.value}: {one}"
+            for one in oracle.judge(oracle.Held(image / "data"), answers)
+        ]
+        shutil.rmtree(image)
+    return asked, wrong
+
+
+def test_nothing_that_was_received_is_lost_at_any_of_many_moments(tmp_path: pathlib.Path) -> None:
+    asked, wrong = lost(tmp_path, 60, 16)
+    assert not wrong, "\n".join(wrong[:10])
+    assert asked > 200
+
+
+@pytest.mark.soak
+def test_nothing_that_was_received_is_lost_at_a_thousand_moments(tmp_path: pathlib.Path) -> None:
+    _, wrong = lost(tmp_path, 300, 1000)
+    assert not wrong, "\n".join(wrong[:10])
