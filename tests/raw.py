@@ -176,6 +176,13 @@ class Heard:
     def crashed(self, facts: association.Facts, error: BaseException) -> None:
         self.crashes.append(error)
 
+    def wait(self, kind: str) -> list[str]:
+        """The texts of one kind of event, once there is one."""
+        deadline = time.monotonic() + 10
+        while not self.of(kind) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return self.of(kind)
+
     def of(self, kind: str) -> list[str]:
         """The texts of one kind of event."""
         return [text for word, text in self.words if word == kind]

@@ -241,14 +241,15 @@ class Acceptor:
             _last_words(link, pdu.encode_reject(decided))
             return None, None
         slot, answer = decided
+        with self._changed:
+            # From here on a drain speaks to the association; the peer knows of it when it has the answer.
+            connection.association = association
+            connection.sock = None
         try:
             link.write([answer], len(answer), time.monotonic() + limits.pdu_timeout)
         except BaseException:
             self._slots.give(slot)
             raise
-        with self._changed:
-            connection.association = association
-            connection.sock = None
         return association, slot
 
     def _decide(

@@ -361,20 +361,25 @@ class Association(reading.Reader):
         if self._message is not None:
             self._message.drain()
             self._message = None
+        collided = False
         while True:
             while self._pos < self._pdu_end:
                 self._next_pdv()  # answers that nobody waits for any more
             kind = self._next_pdu(self._timeouts.pdu)
-            if kind == pdu.RELEASE_RP:
-                return
-            if kind == pdu.RELEASE_RQ:
-                # Both asked at once: the requestor answers first, the acceptor waits for that (PS3.8 9.2.3).
-                self._pos = self._pdu_end
-                if self.facts.inbound:
-                    continue
-                self._write([pdu.encode_release(answer=True)], 10)
-            elif kind == pdu.ABORT:
+            if kind == pdu.ABORT:
                 self._break_off(kind)
+            if kind == pdu.P_DATA:
+                continue
+            self._pos = self._pdu_end
+            if kind == pdu.RELEASE_RQ:
+                # Both asked at once: the requestor answers first, and the acceptor after that (PS3.8 9.2.3).
+                collided = True
+                if not self.facts.inbound:
+                    self._write([pdu.encode_release(answer=True)], 10)
+                continue
+            if collided and self.facts.inbound:
+                self._write([pdu.encode_release(answer=True)], 10)
+            return
 
     def abort(
         self, source: int = faults.Source.USER, reason: int = faults.Reason.NONE, why: str = ""
