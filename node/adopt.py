@@ -296,11 +296,12 @@ class Adopter:
             lines: list[dict[str, object]] = []
             for number, body in enumerate(bodies):
                 one = decided[number]
-                if _due(one):
-                    decided[number] = self._file(body, one)
-                else:
+                filed = self._file(body, one) if _due(one) else None
+                if filed is None:
                     lines.append({"kind": ledger.ARRIVAL, **_facts(body, one).words()})
                     self._forget(body)
+                else:
+                    decided[number] = filed
                 if number == len(bodies) // 2:
                     failpoints.hit("adopt.mid-files")
             ledger.append(self._data, lines)
@@ -309,20 +310,24 @@ class Adopter:
             failpoints.hit("adopt.before-commit")
         return decided
 
-    def _file(self, body: _Body, one: ingest.Decided) -> ingest.Decided:
-        """Put the bytes where the verdict says; the same place for the same arrival, however often."""
+    def _file(self, body: _Body, one: ingest.Decided) -> ingest.Decided | None:
+        """Put the bytes where the verdict says; None when the same bytes were set aside there before.
+
+        The same place for the same arrival, however often it is done.
+        """
         record = body.record
         of = _facts(body, one)
         place = layout.place(record.arrival, of.verdict)
         path = f"{self._data.root}/{place}"
+        if of.verdict in _ASIDE and _is_anothers(path, of):
+            return None
         self._directory(path)
         if record.payload is None:
             head = layout.head(of, room=layout.FACTS_ROOM)
             self._move(record, path, head)
         else:
             head = layout.head(of)
-            if of.verdict not in _ASIDE or not _is_anothers(path, of):
-                self._write(path, head, record.payload)
+            self._write(path, head, record.payload)
         return dataclasses.replace(one, path=place, offset=len(head))
 
     def _write(self, path: str, head: bytes, payload: memoryview) -> None:

@@ -188,18 +188,21 @@ class _Work:
         with self._target.write() as connection:
             decided = ingest.decide(connection, [item for item, _, _ in batch])
             rows = []
-            for one, (_, place, offset) in zip(decided, batch, strict=True):
-                if one.verdict is model.Verdict.DUPLICATE or one.replayed:
+            for one, (item, place, offset) in zip(decided, batch, strict=True):
+                # What it was said to be: the first that a conflict stood against may be gone since.
+                said = model.Verdict.CONFLICT if place.startswith("conflicts/") else one.verdict
+                wanted = _WANTED[place.partition("/")[0]]
+                if one.replayed or said is not wanted:
                     self._skip(place, "another file holds this instance")
-                else:
-                    rows.append(dataclasses.replace(one, path=place, offset=offset))
+                    continue
+                rows.append(ingest.Decided(item, said, held=one.held, path=place, offset=offset))
             ingest.record(connection, rows)
         self.taken += len(rows)
         self._seen(self.taken)
 
     def arrivals(self) -> None:
         """Rows for what was acknowledged and left no file: duplicates, discards."""
-        batch: list[ingest.Item] = []
+        batch: list[ingest.Decided] = []
         names: set[tuple[str, int, int]] = set()
         for fact in ledger.read(self._data):
             if isinstance(fact, ledger.Damaged) or fact.get("kind") != ledger.ARRIVAL:
@@ -210,30 +213,28 @@ class _Work:
                 self._skip("an arrival in the ledger", repr(error))
                 continue
             name = (facts.slot, facts.generation, facts.position)
-            if name in names:
-                continue
-            names.add(name)
-            batch.append(_item(facts, None, _ACTIONS[facts.verdict]))
+            if name not in names:
+                names.add(name)
+                item = _item(facts, None, _ACTIONS[facts.verdict])
+                batch.append(ingest.Decided(item, facts.verdict))
             if len(batch) == _BATCH:
                 self._write_arrivals(batch)
                 batch, names = [], set()
         self._write_arrivals(batch)
 
-    def _write_arrivals(self, batch: list[ingest.Item]) -> None:
+    def _write_arrivals(self, batch: list[ingest.Decided]) -> None:
+        if not batch:
+            return
         with self._target.write() as connection:
-            rows = []
-            for one in ingest.decide(connection, batch):
-                if one.replayed:
-                    continue
-                if one.verdict is not model.Verdict.STORED:
-                    rows.append(one)
-                elif not restore.duplicate_of_deleted(connection, one):
-                    uid = one.item.arrival.identity.sop_instance
-                    self._skip(f"the duplicate {uid} in the ledger", "no file and no deletion of it is there")
-                else:
-                    self.taken += 1
-            ingest.record(connection, rows)
-        self.taken += len(rows)
+            known = ingest.decide(connection, [one.item for one in batch])
+            fresh = [one for one, now in zip(batch, known, strict=True) if not now.replayed]
+            lost = restore.arrivals(connection, fresh)
+        for one in lost:
+            uid = one.item.arrival.identity.sop_instance
+            self._skip(
+                f"the {one.verdict} {uid} in the ledger", "neither bytes nor a deletion account for it"
+            )
+        self.taken += len(fresh) - len(lost)
         self._seen(self.taken)
 
     def _skip(self, what: str, why: str) -> None:
@@ -241,6 +242,11 @@ class _Work:
             self.skipped.append(f"{what}: {why}")
 
 
+_WANTED = {
+    "store": model.Verdict.STORED,
+    "conflicts": model.Verdict.CONFLICT,
+    "quarantine": model.Verdict.QUARANTINED,
+}
 _ACTIONS = {
     model.Verdict.STORED: model.Action.KEEP,
     model.Verdict.DUPLICATE: model.Action.KEEP,

@@ -204,7 +204,7 @@ def record(connection: sqlalchemy.Connection, decided: Sequence[Decided]) -> Rec
     if others:
         held = _held(connection, [one.item for one in others])
         firsts = {identity: key for identity, (_, _, key) in held.items()}
-        targets |= {id(one): firsts[_identity(one.item.arrival.identity)] for one in others}
+        targets |= {id(one): firsts.get(_identity(one.item.arrival.identity), 0) for one in others}
     if conflicts := by_verdict.get(model.Verdict.CONFLICT):
         targets |= _set_aside(connection, tables.conflict, conflicts, targets)
     if quarantined := by_verdict.get(model.Verdict.QUARANTINED):

@@ -75,26 +75,63 @@ def deletions(connection: sqlalchemy.Connection, ones: Sequence[Deleted]) -> Non
         connection.execute(sqlalchemy.insert(tables.arrival), arrivals)
 
 
-def duplicate_of_deleted(connection: sqlalchemy.Connection, one: ingest.Decided) -> bool:
-    """Write the arrival of a duplicate whose first was deleted since; False when no deletion says so."""
+def arrivals(connection: sqlalchemy.Connection, ones: Sequence[ingest.Decided]) -> list[ingest.Decided]:
+    """Write arrivals that have no file of their own; those that nothing accounts for come back."""
+    lost = []
+    rows = []
+    for one in ones:
+        target = None
+        if one.verdict is not model.Verdict.DISCARDED:
+            target = _target(connection, one)
+            if target is None:
+                lost.append(one)
+                continue
+        rows.append(ingest.arrival_row(one, target))
+    if rows:
+        connection.execute(sqlalchemy.insert(tables.arrival), rows)
+    return lost
+
+
+_KINDS = {
+    model.Verdict.DUPLICATE: tables.instance,
+    model.Verdict.CONFLICT: tables.conflict,
+    model.Verdict.QUARANTINED: tables.quarantine,
+}
+
+
+def _target(connection: sqlalchemy.Connection, one: ingest.Decided) -> int | None:
+    """What holds the bytes of an arrival, or the removal that says what held them."""
+    table = _KINDS[one.verdict]
+    arrival = one.item.arrival
+    identity = arrival.identity
+    held = sqlalchemy.select(table.c.key).where(
+        table.c.sop_instance == identity.sop_instance, table.c.digest == arrival.digest
+    )
+    if table is tables.instance:
+        held = (
+            held.join(tables.series, tables.series.c.key == tables.instance.c.series_key)
+            .join(tables.study, tables.study.c.key == tables.series.c.study_key)
+            .where(tables.series.c.series == identity.series, tables.study.c.study == identity.study)
+        )
+    else:
+        held = held.where(table.c.series == identity.series, table.c.study == identity.study)
     gone = tables.deletion.c
-    identity = one.item.arrival.identity
-    target = connection.execute(
+    removed = (
         sqlalchemy.select(gone.target)
         .where(
             gone.sop_instance == identity.sop_instance,
             gone.series == identity.series,
             gone.study == identity.study,
-            gone.digest == one.item.arrival.digest,
-            gone.kind == "instance",
+            gone.digest == arrival.digest,
+            gone.kind == table.name,
         )
         .order_by(gone.key)
-    ).scalar()
-    if target is None:
-        return False
-    duplicate = dataclasses.replace(one, verdict=model.Verdict.DUPLICATE)
-    connection.execute(sqlalchemy.insert(tables.arrival), [ingest.arrival_row(duplicate, target)])
-    return True
+    )
+    for statement in (held, removed):
+        key = connection.execute(statement).scalar()
+        if key is not None:
+            return int(key)
+    return None
 
 
 def carry(old: db.Database, new: db.Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import os
@@ -115,17 +116,18 @@ def test_segments_are_used_again_only_behind_what_is_durable(slot: Slot) -> None
     log = slot.open()
     one = slot.reader()
     sent = 0
-    with pytest.raises(errors.StorageFull, match="adopter"):
+    with contextlib.suppress(errors.StorageFull):
         while sent < 1000:
             append(log, sent, payload(sent))
             sent += 1
+    assert 100 < sent < 1000
     assert slot.numbers(one) == list(range(sent))
     # Adopted is not durable: there is still no room.
     one.publish_adopted(one.place)
-    with pytest.raises(errors.StorageFull):
+    with pytest.raises(errors.StorageFull, match="adopter"):
         append(log, sent, payload(sent))
     one.publish_synced(one.place)
-    fill(log, range(sent, 3 * sent))
+    fill(log, range(sent, sent + sent // 2))
     one.close()
     log.close()
 
@@ -203,7 +205,7 @@ def test_damage_in_the_middle_is_told_and_does_not_take_the_rest(slot: Slot) -> 
     with open(slot.active(), "r+b") as file:
         file.seek(header.offset + 8)
         file.write(b"\xff")
-        file.seek(body.offset + 400)
+        file.seek(body.offset + 300)
         file.write(b"\xff")
     assert slot.numbers() == [0, 1, 4, 5]
     assert [at for at, _ in slot.damage] == [header.offset, body.offset]
@@ -256,7 +258,7 @@ def test_a_changed_size_leaves_nothing_behind(slot: Slot) -> None:
     fill(log, range(10, 20))
     assert slot.numbers(one) == list(range(10, 20))
     one.publish_synced(one.place)
-    log._short.set()
+    log._remove_abandoned()
     log.close()
     assert {path.stat().st_size for path in slot.segments()} == {256 << 10}
     one.close()
