@@ -78,7 +78,11 @@ def floats(text: str | None) -> tuple[float, ...] | None:
 
 def fold(text: str) -> str:
     """The form in which names compare: without case, width, and empty ends of components."""
-    folded = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    if text.isascii():
+        folded = text.lower()
+    else:
+        # Folding can undo the normal form, so it is made again.
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return "^".join(part.strip() for part in folded.split("^")).rstrip("^")
 
 
