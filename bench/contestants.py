@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 
 from bench import procs
+from node import state
 
 PACKAGES = {"storescp": "dcmtk", "storescu": "dcmtk", "Orthanc": "orthanc"}
 # Without it Debian's DCMTK stalls 40 ms a message, and every comparison is wrong.
@@ -128,7 +129,9 @@ class Node(Receiver):
 
     def ready(self) -> bool:
         try:
-            return bool(self._json("/readyz")["ready"])
+            # The supervisor says so when every process is there: none may come up while we measure.
+            up = any(one.ready for one in state.running(self.folder / "data"))
+            return up and bool(self._json("/readyz")["ready"])
         except (urllib.error.HTTPError, urllib.error.URLError, OSError):
             return False
 

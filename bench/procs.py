@@ -67,10 +67,10 @@ class Peak:
     """Watches the anonymous memory of a tree while something runs; a context manager."""
 
     def __init__(self, pid: int, every: float = 0.02) -> None:
-        self._pid = pid
         self._every = every
         self._over = threading.Event()
-        self.before = self.most = cost(pid).anonymous
+        self._pids = tree(pid)
+        self.before = self.most = self._now()
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -87,14 +87,16 @@ class Peak:
         return self.most - self.before
 
     def _watch(self) -> None:
-        pids = tree(self._pid)
         while not self._over.wait(self._every):
-            total = 0
-            for pid in pids:
-                with contextlib.suppress(OSError):
-                    text = pathlib.Path(f"/proc/{pid}/status").read_text()
-                    total += _fields(text).get("RssAnon", 0) * 1024
-            self.most = max(self.most, total)
+            self.most = max(self.most, self._now())
+
+    def _now(self) -> int:
+        total = 0
+        for pid in self._pids:
+            with contextlib.suppress(OSError):
+                text = pathlib.Path(f"/proc/{pid}/status").read_text()
+                total += _fields(text).get("RssAnon", 0) * 1024
+        return total
 
 
 def wait_until(ready: object, seconds: float, what: str) -> None:
