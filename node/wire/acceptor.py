@@ -110,7 +110,6 @@ class Acceptor:
         self._changed = threading.Condition()
         self._draining = threading.Event()
         self._wake, self._waker = socket.socketpair()
-        contexts.other_classes()  # loads pynetdicom's tables now and not under the first peer
 
     # -- the accept loop ------------------------------------------------------------------------
 

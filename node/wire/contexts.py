@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from node.wire import pdu
+from node.wire import classes, pdu
 
 VERIFICATION = "1.2.840.10008.1.1"
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -127,19 +126,19 @@ class Negotiated:
 
 def is_storage(abstract: str, common: Collection[pdu.CommonExtended] = ()) -> bool:
     """Whether an abstract syntax is of the storage service: known, said to be, or in its part of the tree."""
-    if abstract in storage_classes():
+    if abstract in classes.STORAGE:
         return True
     if any(item.sop_class == abstract and item.service_class == STORAGE_SERVICE for item in common):
         return True
     # Query models of protocols and inventories live in storage's part of the tree.
-    return abstract.startswith(_STORAGE_ROOT) and abstract not in other_classes()
+    return abstract.startswith(_STORAGE_ROOT) and abstract not in classes.OTHER
 
 
 def looks_like_storage(abstract: str, common: Collection[pdu.CommonExtended] = ()) -> bool:
     """Whether an unknown abstract syntax may be a private storage class: it is no known other class."""
     if is_storage(abstract, common):
         return True
-    return is_uid(abstract) and not abstract.startswith(_STANDARD_ROOT) and abstract not in other_classes()
+    return is_uid(abstract) and not abstract.startswith(_STANDARD_ROOT) and abstract not in classes.OTHER
 
 
 STORAGE_SERVICE = "1.2.840.10008.4.2"  # Storage Service Class
@@ -148,27 +147,6 @@ STORAGE_SERVICE = "1.2.840.10008.4.2"  # Storage Service Class
 def is_uid(text: str) -> bool:
     """Whether a text is a UID: digits and dots, no empty component, at most 64 characters."""
     return len(text) <= 64 and all(part.isascii() and part.isdigit() for part in text.split("."))
-
-
-@functools.cache
-def storage_classes() -> frozenset[str]:
-    """Every storage SOP class that pynetdicom knows, and those that it files elsewhere."""
-    from pynetdicom import sop_class  # half a second: only an acceptor needs it
-
-    tables = (vars(sop_class)["_STORAGE_CLASSES"], vars(sop_class)["_NON_PATIENT_OBJECT_CLASSES"])
-    return frozenset(str(uid) for table in tables for uid in table.values())
-
-
-@functools.cache
-def other_classes() -> frozenset[str]:
-    """The SOP classes that pynetdicom knows and that are not storage."""
-    from pynetdicom import sop_class
-
-    known: set[str] = set()
-    for name, table in vars(sop_class).items():
-        if name.startswith("_") and name.endswith("_CLASSES") and isinstance(table, dict):
-            known.update(uid for uid in table.values() if isinstance(uid, str))
-    return frozenset(known) - storage_classes()
 
 
 def negotiate(request: pdu.Request, offer: Offer) -> Negotiated:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from pydicom import uid as dicom_uids
+from pynetdicom import sop_class
 
-from node.wire import contexts, pdu
+from node.wire import classes, contexts, pdu
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PRIVATE = "1.3.12.2.1107.5.9.1"
@@ -30,14 +31,14 @@ def result(
 
 
 def test_every_storage_class_and_transfer_syntax_of_the_libraries_is_taken() -> None:
-    for abstract in contexts.storage_classes():
+    for abstract in classes.STORAGE:
         assert result(abstract, IMPLICIT).result == 0
     theirs = {str(uid) for uid in dicom_uids.AllTransferSyntaxes}
     smpte = {uid for uid in theirs if uid.startswith("1.2.840.10008.1.2.7.")}
     for transfer in theirs - smpte:
         assert result(CT, transfer) == pdu.Result(1, 0, transfer)
     assert len(contexts.TRANSFER_SYNTAXES) > len(theirs - smpte)  # and the retired and the newest
-    assert len(contexts.storage_classes()) > 150
+    assert len(classes.STORAGE) > 150
 
 
 def test_the_requestor_s_order_decides_where_there_is_no_preference() -> None:
@@ -133,3 +134,12 @@ def test_many_contexts_are_split_over_associations() -> None:
     assert contexts.propose(shares[0])[-1].id == 255
     with pytest.raises(ValueError, match="128"):
         contexts.propose(many)
+
+
+def test_the_classes_written_out_are_those_of_pynetdicom() -> None:
+    tables = {name: table for name, table in vars(sop_class).items() if name.endswith("_CLASSES")}
+    known = {str(uid) for table in tables.values() if isinstance(table, dict) for uid in table.values()}
+    stored = ("_STORAGE_CLASSES", "_NON_PATIENT_OBJECT_CLASSES")
+    storage = {str(uid) for name in stored for uid in tables[name].values()}
+    assert storage == classes.STORAGE
+    assert {uid for uid in known if uid.startswith("1.2.840.10008.")} - storage == classes.OTHER
