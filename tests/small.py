@@ -1,0 +1,123 @@
+"""A node in this process: acceptor, verbs, durable store, adopter, committer; no supervisor, no web."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+
+from node import adopt, commit, metrics, model, receive
+from node.files import journal, layout
+from node.index import db
+from node.scp import commit as committing
+from node.scp import conflict, echo, store
+from node.wire import acceptor, association, command, faults, pdu, policy
+from tests import stored
+
+AET = "NODE"
+
+
+class Heard:
+    """What the acceptor said; a crash of a handler is a failure of the test."""
+
+    def __init__(self) -> None:
+        self.crashes: list[BaseException] = []
+
+    def opened(self, link: association.Association) -> None: ...
+
+    def rejected(self, facts: association.Facts, rejection: pdu.Rejection) -> None: ...
+
+    def closed(self, link: association.Association) -> None: ...
+
+    def aborted(self, link: association.Association, fault: faults.AssociationLost) -> None: ...
+
+    def dropped(self, facts: association.Facts, why: str) -> None: ...
+
+    def unauthorized(self, link: association.Association, field: int, right: model.Right) -> None: ...
+
+    def crashed(self, facts: association.Facts, error: BaseException) -> None:
+        self.crashes.append(error)
+
+
+@dataclasses.dataclass(frozen=True)
+class Small:
+    """The parts, for a test to look into."""
+
+    address: tuple[str, int]  # where it listens
+    data: layout.Data  # its data directory
+    database: db.Database  # its index
+    receiver: receive.Receiver  # what C-STORE writes to
+    committer: commit.Committer  # what reports
+
+    @property
+    def peer(self) -> model.Peer:
+        """This node, for our own senders."""
+        return model.Peer(name="small", aet=AET, host=self.address[0], port=self.address[1])
+
+    def settle(self) -> None:
+        """Wait until everything acknowledged is filed."""
+        assert journal.barrier(self.data, 20.0)
+
+
+@contextlib.contextmanager
+def node(
+    root: pathlib.Path,
+    *,
+    peers: Sequence[model.Peer] = (),
+    limits: model.Limits = model.Limits(),  # noqa: B008 - frozen
+    refuse: bool = False,
+    adopting: bool = True,
+    pause: float = 0.05,
+) -> Iterator[Small]:
+    """A node while the scope is open; `pause` is its committer's, between attempts."""
+    data = stored.data(root)
+    counts = metrics.Metrics(None)
+    heard = Heard()
+    stop = threading.Event()
+    with contextlib.ExitStack() as stack:
+        database = stack.enter_context(stored.database(data))
+        receiver = stack.enter_context(stored.receiver(data, size=64 << 20))
+        receiver.max_instance = limits.max_instance
+        settings = model.NodeSettings(aet=AET)
+        reach = commit.Reach(tuple(peers), AET, model.TlsSettings())
+        committer = commit.Committer(database, data, reach, counts, pause=lambda _: pause)
+        storing = store.Store(receiver, counts)
+        storing.allowed = conflict.RefuseConflicts(database, data) if refuse else None
+        sock = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listener = acceptor.Acceptor(
+            [acceptor.Listener(sock)],
+            policy.Policy(settings, limits, peers, services=(policy.STORAGE_COMMITMENT,)),
+            {
+                command.Field.C_ECHO: echo.Echo(counts),
+                command.Field.C_STORE: storing,
+                **committing.Commit(committer, counts).handlers(),
+            },
+            limits,
+            heard,
+        )
+        threads = [
+            threading.Thread(target=listener.serve),
+            threading.Thread(target=committer.run, args=(stop,)),
+        ]
+        adopter = adopt.Adopter(data, database) if adopting else None
+        if adopter is not None:
+            threads.append(threading.Thread(target=adopter.run, args=(stop,)))
+        for thread in threads:
+            thread.start()
+        try:
+            yield Small(sock.getsockname(), data, database, receiver, committer)
+        finally:
+            listener.drain(0.5)
+            stop.set()
+            committer.stop()
+            if adopter is not None:
+                adopter.wake()
+            for thread in threads:
+                thread.join()
+            if adopter is not None:
+                adopter.close()
+            listener.close()
+    assert not heard.crashes, heard.crashes

@@ -1,0 +1,47 @@
+"""What goes over which association, and what a status makes of an attempt."""
+
+from __future__ import annotations
+
+import pathlib
+
+from node import errors
+from node.send import base, dimse, link
+
+
+def _item(sop_class: str, syntax: str, number: int = 0) -> base.Item:
+    return base.Item(sop_class, f"1.9.{number}", syntax, pathlib.Path("x"), 0, 1)
+
+
+def test_items_that_fit_one_association_stay_in_their_order() -> None:
+    items = [_item(f"1.{number % 3}", "2", number) for number in range(200)]
+    assert list(dimse.shares(items)) == [items]
+
+
+def test_more_pairs_than_contexts_are_split_and_nothing_is_lost() -> None:
+    items = [_item(f"1.{number % 100}", f"2.{number % 3}", number) for number in range(1000)]
+    shares = list(dimse.shares(items))
+    assert [len(dimse.pairs(share)) for share in shares] == [128, 128, 44]
+    assert sorted(item.sop_instance for share in shares for item in share) == sorted(
+        item.sop_instance for item in items
+    )
+
+
+def test_nothing_needs_no_association() -> None:
+    assert list(dimse.shares([])) == []
+
+
+def test_a_warning_is_delivered_and_keeps_its_remark() -> None:
+    assert dimse.judge(0xB000, "name shortened") == base.Done(
+        0xB000, "0xB000 (elements were coerced): name shortened"
+    )
+
+
+def test_a_status_decides_over_retry_and_failure() -> None:
+    assert dimse.judge(0x0000) == base.Done(0)
+    assert isinstance(dimse.judge(0xA700), base.Retry)
+    assert isinstance(dimse.judge(0xC000), base.Failed)
+
+
+def test_a_fault_without_a_status_is_passing_or_not() -> None:
+    assert link.outcome(errors.PeerUnreachable("gone")) == base.Retry("gone")
+    assert link.outcome(errors.PeerRefused("no")) == base.Failed("no")
