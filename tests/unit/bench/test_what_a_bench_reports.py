@@ -56,6 +56,6 @@ def test_a_bound_from_above_and_a_case_that_could_not_run(bench: harness.Bench) 
 @pytest.mark.parametrize(("size", "about"), [("4 kB", 4_096), ("75 kB", 76_800), ("525 kB", 537_600)])
 def test_instances_have_the_size_that_their_name_says_and_differ(size: str, about: int) -> None:
     one, other = corpora.instance(1, corpora.SIZES[size]), corpora.instance(2, corpora.SIZES[size])
-    assert abs(len(one.data) - about) < 150 + about * 0.01
+    assert abs(len(one.data) - about) < 300 + about * 0.01
     assert one.sop_instance != other.sop_instance
     assert one.data == corpora.instance(1, corpora.SIZES[size]).data
