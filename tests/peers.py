@@ -17,6 +17,7 @@ PACKAGES = {
     "getscu": "dcmtk",
     "dcmdump": "dcmtk",
     "dcmconv": "dcmtk",
+    "dciodvfy": "dicom3tools",
     "Orthanc": "orthanc",
     "chromium": "chromium",
     "systemd-analyze": "systemd",

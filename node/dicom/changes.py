@@ -102,8 +102,9 @@ class Apply:
 class RemapUids:
     """Replace UIDs wherever they stand, references and file meta included, by one consistent map.
 
-    A mapping replaces what it holds. A function is asked for every UID that is not one of the standard's own
-    (1.2.840.10008...), and must give the same answer every time.
+    A mapping replaces what it holds, wherever it stands. A function is asked for every UID that names an
+    instance of something, and must give the same answer every time; it is not asked for the standard's own
+    (1.2.840.10008...), nor for elements that name classes, transfer syntaxes and coding schemes.
     """
 
     uids: Mapping[str, str] | Callable[[str], str]

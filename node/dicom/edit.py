@@ -107,7 +107,7 @@ def edit_descriptor(
 ) -> Patched:
     """Edit the Part 10 file behind one descriptor into another, whose position must be its beginning.
 
-    The source is mapped, not read, and must not shrink meanwhile; its large ranges are copied by the kernel.
+    A large source is mapped and copied range by range, so that memory stays flat; it must not shrink.
     """
     size = os.fstat(source).st_size
     buffer: Buffer
@@ -116,11 +116,11 @@ def edit_descriptor(
     else:
         buffer = os.pread(source, size, 0)
     result = edit_file(buffer, changes, original=original, bare=bare)
-    result.write(target, source)
+    result.write(target, source if size > _WORTH_MAPPING else None)
     return result
 
 
-_WORTH_MAPPING = 1 << 16  # a smaller file is read faster than it is mapped
+_WORTH_MAPPING = 4 << 20  # a smaller file is read and written faster than it is mapped and copied by ranges
 _Outcome = tuple[list[patched.Patch], runs.Run, list[str]]
 
 

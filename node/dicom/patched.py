@@ -8,6 +8,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 
+from node import errors
 from node.dicom.syntax import Buffer
 from node.dicom.values import Value
 
@@ -15,7 +16,11 @@ Piece = tuple[int, int] | bytes  # a range of the original, or new bytes
 Patch = tuple[int, int, bytes]  # from where, to where, what stands there instead; sorted and apart
 
 _IOV_MAX = 1000
-_WORTH_COPYING = 1 << 16  # a range of this size is moved by the kernel, a smaller one is gathered
+_WORTH_COPYING = (
+    1 << 16
+)  # a range of this size is copied from its file, a smaller one is gathered from memory
+_CHUNK = 1 << 20  # what is read and written at a time
+_PAGE = 4096
 _NOT_THIS_WAY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
 
 
@@ -61,7 +66,7 @@ class Patched:
         return b"".join(self.buffers())
 
     def write(self, fd: int, source_fd: int | None = None, source_offset: int = 0) -> int:
-        """Write to a descriptor; large ranges go from the original's descriptor in the kernel where it can.
+        """Write to a descriptor at its position; large ranges come from the original's descriptor, if given.
 
         `source_offset` is where the original's first byte stands in its file. The bytes written are returned.
         """
@@ -75,11 +80,31 @@ class Patched:
             else:
                 _write_all(fd, waiting)
                 waiting = []
-                copied = _copy_range(source_fd, fd, source_offset + piece[0], piece[1] - piece[0])
-                if copied < piece[1] - piece[0]:
-                    waiting.append(view[piece[0] + copied : piece[1]])
+                _copy(source_fd, fd, source_offset + piece[0], piece[1] - piece[0])
         _write_all(fd, waiting)
         return self.length
+
+
+def _copy(source: int, target: int, offset: int, count: int) -> None:
+    """Copy a range of a file, by the kernel where whole pages stay whole pages.
+
+    Elsewhere copy_file_range writes each page in two halves, which takes half as long again as reading and
+    writing does (measured on ext4).
+    """
+    try:
+        aligned = (os.lseek(target, 0, os.SEEK_CUR) - offset) % _PAGE == 0
+    except OSError:  # a pipe or a socket
+        aligned = False
+    done = _copy_range(source, target, offset, count) if aligned else 0
+    if done == count:
+        return
+    chunk = memoryview(bytearray(min(count - done, _CHUNK)))
+    while done < count:
+        got = os.preadv(source, [chunk[: min(len(chunk), count - done)]], offset + done)
+        if got == 0:
+            raise errors.BadData("the file became shorter while it was copied", offset=offset + done)
+        _write_all(target, [chunk[:got]])
+        done += got
 
 
 def _copy_range(source: int, target: int, offset: int, count: int) -> int:

@@ -107,6 +107,10 @@ class Program:
         for index, change in enumerate(self.changes):
             single = _single(change)
             self._place(Rule(index, single, paths.parse(single.path)), top)
+            if isinstance(change, words.RemapUids) and not isinstance(change.uids, Mapping):
+                for tag in vrs.class_uids() - self.anywhere.keys():
+                    text = f"**.{vrs.keyword(tag)}"
+                    self.anywhere[tag] = Rule(index, words.Keep(text), paths.parse(text))
         self.top = [top[tag] for tag in sorted(top)]
         self.sweeps = bool(self.anywhere or self.masked or self.masked_top or self.by_vr or self.private)
         looked_at = (

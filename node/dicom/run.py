@@ -93,7 +93,7 @@ class Run:
             if private is not None and tag & 0x10000 and (found is None or private.index > found.index):
                 found = private
             rule = anywhere.get(tag)
-            if rule is not None and (found is None or rule.index > found.index):
+            if rule is not None and (found is None or rule.index >= found.index):
                 found = rule
             for group in (masks, masks_top) if parent < 0 else (masks,):
                 for mask, held in group:

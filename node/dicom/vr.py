@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import struct
 from collections.abc import Mapping
 
@@ -126,6 +127,23 @@ def _names() -> Mapping[int, str]:
 def keyword(tag: int) -> str:
     """The keyword of a public element, "" where there is none."""
     return _names().get(tag, "")
+
+
+@functools.cache
+def class_uids() -> frozenset[int]:
+    """Elements of VR UI that name classes, syntaxes and schemes, so that a change of identity leaves them."""
+    from pydicom._dicom_dict import DicomDictionary
+
+    found = set()
+    for tag, entry in DicomDictionary.items():
+        name = entry[4]
+        if entry[0] == "UI" and (_NAMES_A_CLASS.search(name) or name in _NAMES_A_SCHEME):
+            found.add(tag)
+    return frozenset(tag for tag in found if 0x00040000 <= tag < 0x7FE00000)
+
+
+_NAMES_A_CLASS = re.compile(r"Class(UID|es)|SyntaxUID|SOPClass")
+_NAMES_A_SCHEME = {"CodingSchemeUID", "ContextUID", "MappingResourceUID", "ContextGroupExtensionCreatorUID"}
 
 
 def show(tag: int) -> str:

@@ -362,6 +362,23 @@ def test_hundreds_of_rules_are_one_look_at_each_element() -> None:
     assert program.describe()[0].startswith("remove **.")
 
 
+def test_a_function_is_not_asked_for_classes_and_schemes() -> None:
+    private_class = ui(0x00080016, "1.3.12.2.1107.5.9.1") + ui(0x00080018, "1.2.3.4")
+    scheme = el(0x00080110, "SQ", item(ui(0x0008010C, "1.2.276.0")))
+    asked: list[str] = []
+
+    def remap(uid: str) -> str:
+        asked.append(uid)
+        return uid + ".1"
+
+    out = change(private_class + scheme, edit.RemapUids(remap))
+    assert asked == ["1.2.3.4"]
+    assert out == ui(0x00080016, "1.3.12.2.1107.5.9.1") + ui(0x00080018, "1.2.3.4.1") + scheme
+    assert ui(0x00080016, "9.9") in change(private_class, edit.RemapUids({"1.3.12.2.1107.5.9.1": "9.9"}))
+    kept = change(private_class + scheme, edit.Remove("**.CodingSchemeUID"), edit.RemapUids(remap))
+    assert ui(0x0008010C, "1.2.276.0") not in kept
+
+
 def test_uids_are_derived_for_all_but_the_standards_own() -> None:
     raw = ct(
         open_sequence(

@@ -158,6 +158,32 @@ def test_it_is_written_where_the_kernel_cannot_copy(tmp_path: Path) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.parametrize("size", [1000, 5 << 20])
+@pytest.mark.parametrize("name", ["AB", "ABCD", "A" * 64])
+def test_a_file_is_edited_into_another(tmp_path: Path, size: int, name: str) -> None:
+    """By ranges where it is large, by whole pages of the kernel where lengths stay."""
+    raw = datasets.file(ct(el(0x00100020, "LO", b"XY")) + el(0x7FE00010, "OW", os.urandom(size)), EXPLICIT)
+    (tmp_path / "in").write_bytes(raw)
+    program = edit.Program([edit.Set("PatientID", name)])
+    with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("wb") as target:
+        result = edit.edit_descriptor(source.fileno(), target.fileno(), program)
+    assert (tmp_path / "out").read_bytes() == edit.edit_file(raw, program).tobytes()
+    assert (tmp_path / "out").stat().st_size == result.length
+    assert [difference.after for difference in result.differences()] == [name]
+
+
+def test_a_file_that_shrinks_meanwhile_is_no_success(tmp_path: Path) -> None:
+    raw = datasets.file(ct() + el(0x7FE00010, "OW", bytes(200_000)), EXPLICIT)
+    result = edit.edit_file(raw, [edit.Set("PatientID", "A")])
+    (tmp_path / "in").write_bytes(raw[:100_000])
+    with (
+        (tmp_path / "in").open("rb") as source,
+        (tmp_path / "out").open("wb") as target,
+        pytest.raises(errors.BadData, match="shorter"),
+    ):
+        result.write(target.fileno(), source.fileno())
+
+
 def test_many_small_pieces_are_written(tmp_path: Path) -> None:
     rows = b"".join(
         el(0x00081140, "SQ", item(el(0x00080050, "SH", b"AB") + el(0x00100020, "LO", b"C ")))
