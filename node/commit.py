@@ -7,6 +7,7 @@ processes may run this beside each other.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import datetime
 import random
@@ -29,6 +30,8 @@ LEASE = 60.0  # seconds that a claim holds; renewed while the bytes are being re
 ANSWER_WITHIN = 30.0  # seconds that a requester has to answer a report on its own association
 GIVE_UP_AFTER = 3 * 86400.0  # seconds since the request; a weekend and a day
 POLL = 5.0  # seconds between looks for what another process has left behind
+REPORTERS = 4  # reports over associations of our own at once; a peer that is down must not hold up the others
+SILENCE = 60.0  # seconds that a peer which could not be reached is left alone
 BARRIER = 20.0  # seconds to wait until what was acknowledged is filed
 
 _FIRST_DELAY, _LONGEST_DELAY = 5.0, 3600.0
@@ -100,6 +103,8 @@ class Committer:
         self._lines: dict[int, Line] = {}  # by transaction, while its association lives
         self._mine: list[int] = []  # accepted in this process and claimed, not worked on yet
         self._reused: list[Reused] = []  # to be refused over an association of our own
+        self._unreachable: dict[str, float] = {}  # AE title -> monotonic time until which it is left alone
+        self._reporters = concurrent.futures.ThreadPoolExecutor(REPORTERS, "report")
         self._lock = threading.Lock()
         self._wake = threading.Event()
 
@@ -178,6 +183,12 @@ class Committer:
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop; a database that is away is waited for."""
+        try:
+            self._run(stop)
+        finally:
+            self._reporters.shutdown(wait=True, cancel_futures=True)
+
+    def _run(self, stop: threading.Event) -> None:
         failures = 0
         while not stop.is_set():
             try:
@@ -188,6 +199,10 @@ class Committer:
                 log.database_error(what="storage commitment", error=error, retry_in=round(pause, 1))
                 self._counts.database_error("commitment")
                 stop.wait(pause)
+                continue
+            except Exception as error:  # noqa: BLE001 - the edge of this thread: a bug ends one round only
+                log.unexpected(where="storage commitment", error=error)
+                stop.wait(POLL)
                 continue
             failures = 0
             self._wake.wait(POLL)
@@ -291,20 +306,41 @@ class Committer:
         if peer is None:
             why = f"no peer with AE title {transaction.requester!r} and a host is configured"
             self._postpone(transaction, why)
-            return
-        outcome = sending.report(
-            peer,
-            transaction.called or self.reach.aet,
-            self.reach.tls,
-            transaction.transaction_uid,
-            references,
-        )
-        if isinstance(outcome, base.Done):
-            with self._database.write() as connection:
-                commitment.reported(connection, transaction.key)
-            self._told(transaction, same=False)
+        elif self._unreachable.get(peer.aet, 0.0) > time.monotonic():
+            self._postpone(transaction, f"{peer.name} could not be reached a moment ago")
         else:
+            self._reporters.submit(self._call, peer, transaction, references)
+
+    def _call(
+        self,
+        peer: model.Peer,
+        transaction: commitment.Transaction,
+        references: Sequence[words.Reference],
+    ) -> None:
+        """Report over an association of our own; the work of a reporter's thread."""
+        try:
+            outcome = sending.report(
+                peer,
+                transaction.called or self.reach.aet,
+                self.reach.tls,
+                transaction.transaction_uid,
+                references,
+            )
+            if isinstance(outcome, base.Done):
+                with self._database.write() as connection:
+                    commitment.reported(connection, transaction.key)
+                self._told(transaction, same=False)
+                return
+            if outcome.status is None:
+                self._unreachable[peer.aet] = time.monotonic() + min(
+                    SILENCE, self._pause(transaction.attempts)
+                )
             self._postpone(transaction, outcome.why)
+        except errors.DatabaseUnavailable as error:
+            # The lease runs out, and it is reported once more.
+            log.database_error(what="storage commitment", error=error)
+        except Exception as error:  # noqa: BLE001 - the edge of this thread
+            log.unexpected(where="storage commitment", error=error)
 
     def _peer(self, aet: str) -> model.Peer | None:
         return next((peer for peer in self.reach.peers if peer.aet == aet and peer.host is not None), None)

@@ -18,11 +18,17 @@ def commit(
         typer.Argument(metavar="PATH...", help="The DICOM files that were sent, or folders."),
     ],
     wait: Annotated[float, typer.Option(metavar="SECONDS", help="How long the report is awaited.")] = 60.0,
+    listen: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", min=1, max=65535, help="Take the report here.", show_default=False),
+    ] = None,
     config: options.Config = None,
     aet: options.Aet = None,
     as_json: options.Json = False,
 ) -> None:
     """Ask a peer for storage commitment of files that it was sent, and wait for its report.
+
+    Many archives report over an association of their own, to the port that they know of us (--listen).
 
     Example: dicom-node commit PACS@10.0.0.5:104 scans/
     """
@@ -41,10 +47,11 @@ def commit(
     if not items:
         raise errors.UsageError(f"there is no DICOM instance in {', '.join(map(str, path))}")
     references = [commitment.Reference(item.sop_class, item.sop_instance) for item in items]
-    report = sending.request(to, settings.node.aet, settings.tls, references, wait=wait)
+    report = sending.request(to, settings.node.aet, settings.tls, references, wait=wait, listen=listen)
     if report is None:
         raise errors.Transient(
-            f"{peer} took the request but did not report on the same association within {wait:g} s"
+            f"{peer} took the request and did not report within {wait:g} s"
+            + ("" if listen else "; it may want to call us: say where with --listen PORT")
         )
     failed = report.failed
     kept = {one.sop_instance for one in report.references or () if not one.failure}

@@ -211,9 +211,15 @@ def remove(
     """
     if not yes and not typer.confirm(f"Remove {level.value.lower()} {name} for good?"):
         raise errors.UsageError("nothing was removed")
-    with opening.images(config, data) as images:
-        removed = images.remove(level, name, who=_who(), why=why)
-    print(f"{len(removed)} instances removed; their files go with the next sweep of the node")
+    from node import upkeep
+    from node.files import layout
+    from node.index import manager
+
+    settings = options.settings(config, data=data)
+    with opening.database(settings) as database:
+        removed = manager.Images(database).remove(level, name, who=_who(), why=why)
+        files = upkeep.purge(layout.Data(settings.node.data), database)
+    print(f"{len(removed)} instances and {files} files removed")
 
 
 def _who() -> str:

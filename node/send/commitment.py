@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from node import errors, model
 from node.dicom import commitment, statuses, uids
 from node.send import base, link
-from node.wire import association, command, contexts, faults
+from node.wire import acceptor, association, command, contexts, faults, pdu, policy
 
 
 def report(
@@ -69,65 +72,152 @@ def request(
     references: Sequence[commitment.Reference],
     *,
     wait: float,
+    listen: int | None = None,
 ) -> commitment.Transaction | None:
-    """Ask a peer to commit, and wait for its report on the same association; None: it did not come in time.
+    """Ask a peer to commit, and wait for its report; None: it did not come in time.
 
+    It may come on the same association and, on a port to `listen` on, over one that the peer opens.
     Raises PeerUnreachable or PeerRefused.
     """
+    waiting = _Waiting(uids.new(), peer)
+    deadline = time.monotonic() + wait
+    with contextlib.ExitStack() as stack:
+        if listen is not None:
+            stack.enter_context(_listening(waiting, calling, listen))
+        _ask(waiting, calling, secure, references, deadline, stay=listen is None)
+        if listen is not None:
+            waiting.there.wait(max(0.0, deadline - time.monotonic()))
+    return waiting.found
+
+
+class _Waiting:
+    """A request whose report is awaited, from wherever it comes."""
+
+    def __init__(self, transaction: str, peer: model.Peer) -> None:
+        self.transaction = transaction
+        self.peer = peer
+        self.found: commitment.Transaction | None = None
+        self.there = threading.Event()
+
+    def take(self, opened: association.Association, message: association.Message) -> None:
+        """Answer an N-EVENT-REPORT, and keep it when it is ours."""
+        asked = message.command
+        try:
+            reported = commitment.read(message.read(link.ANSWER_CAP), message.context.transfer)
+        except errors.BadData as error:
+            answer = command.response(asked, statuses.PROCESSING_FAILURE, comment=str(error))
+            opened.send(message.context, answer)
+            return
+        elements = {command.EVENT_TYPE: asked.elements.get(command.EVENT_TYPE, b"")}
+        opened.send(message.context, command.response(asked, statuses.SUCCESS, elements=elements))
+        if reported.uid == self.transaction:
+            self.found = reported
+            self.there.set()
+
+
+def _ask(
+    waiting: _Waiting,
+    calling: str,
+    secure: model.TlsSettings,
+    references: Sequence[commitment.Reference],
+    deadline: float,
+    *,
+    stay: bool,
+) -> None:
+    """Send the request; with `stay`, wait for the report on the same association."""
     proposed = [contexts.Proposed(commitment.SOP_CLASS, link.PLAIN)]
-    transaction = uids.new()
-    timeouts = association.Timeouts(idle=max(wait, 1.0))
-    with link.opened(peer, calling, secure, proposed, timeouts=timeouts) as opened:
+    timeouts = association.Timeouts(idle=max(deadline - time.monotonic(), 1.0))
+    with link.opened(waiting.peer, calling, secure, proposed, timeouts=timeouts) as opened:
         context = opened.find(commitment.SOP_CLASS)
         if context is None:
-            raise errors.PeerRefused(f"{link.where(peer)} does not take storage commitment requests")
+            raise errors.PeerRefused(f"{link.where(waiting.peer)} does not take storage commitment requests")
         number = opened.next_id()
-        opened.send(
-            context,
-            command.request(
-                command.Field.N_ACTION,
-                number,
-                sop_class=commitment.SOP_CLASS,
-                sop_instance=commitment.SOP_INSTANCE,
-                has_data=True,
-                elements={command.ACTION_TYPE: command.us(commitment.REQUEST)},
-            ),
-            commitment.request(transaction, references, context.transfer),
+        request_ = command.request(
+            command.Field.N_ACTION,
+            number,
+            sop_class=commitment.SOP_CLASS,
+            sop_instance=commitment.SOP_INSTANCE,
+            has_data=True,
+            elements={command.ACTION_TYPE: command.us(commitment.REQUEST)},
         )
-        return _await(opened, peer, transaction, number, time.monotonic() + wait)
+        data = commitment.request(waiting.transaction, references, context.transfer)
+        opened.send(context, request_, data)
+        _await(opened, waiting, number, deadline, stay=stay)
 
 
 def _await(
-    opened: association.Association, peer: model.Peer, transaction: str, number: int, deadline: float
-) -> commitment.Transaction | None:
-    found: commitment.Transaction | None = None
+    opened: association.Association, waiting: _Waiting, number: int, deadline: float, *, stay: bool
+) -> None:
     answered = False
     # The report may overtake the answer to the request.
-    while found is None or not answered:
+    while not answered or (stay and waiting.found is None):
         if time.monotonic() > deadline:
-            return None
+            return
         try:
             received = opened.receive()
         except faults.AssociationLost:
             if answered:
-                return None  # it was taken, and may be reported over another association
+                return  # it was taken, and may be reported over another association
             raise
         if isinstance(received, association.Abort):
-            raise errors.PeerUnreachable(f"{link.where(peer)} aborted the association")
+            raise errors.PeerUnreachable(f"{link.where(waiting.peer)} aborted the association")
         if isinstance(received, association.Release):
             opened.release()
-            return found
+            return
         asked = received.command
-        data = received.read(link.ANSWER_CAP)
+        if asked.field == command.Field.N_EVENT_REPORT:
+            waiting.take(opened, received)
+            continue
+        received.drain()
         if asked.is_response and asked.responded_to == number:
             if asked.status != statuses.SUCCESS:
                 said = statuses.text(asked.status, link.comment(asked))
-                raise errors.PeerRefused(f"{link.where(peer)} answered the request with {said}")
+                raise errors.PeerRefused(f"{link.where(waiting.peer)} answered the request with {said}")
             answered = True
-        elif asked.field == command.Field.N_EVENT_REPORT:
-            reported = commitment.read(data, received.context.transfer)
-            elements = {command.EVENT_TYPE: asked.elements.get(command.EVENT_TYPE, b"")}
-            opened.send(received.context, command.response(asked, statuses.SUCCESS, elements=elements))
-            if reported.uid == transaction:
-                found = reported
-    return found
+
+
+@contextlib.contextmanager
+def _listening(waiting: _Waiting, aet: str, port: int) -> Iterator[None]:
+    """Take associations on a port, from whoever calls us by our AE title, for reports alone."""
+    try:
+        sock = socket.create_server(("", port))
+    except OSError as error:
+        raise errors.UsageError(
+            f"port {port} cannot be listened on ({error.strerror}): name another"
+        ) from error
+    limits = model.Limits(associations=8, idle_timeout=30.0)
+    node = model.NodeSettings(aet=aet, accept_any_called=True)
+    listener = acceptor.Acceptor(
+        [acceptor.Listener(sock)],
+        policy.Policy(node, limits, (), services=(commitment.SOP_CLASS,)),
+        {command.Field.N_EVENT_REPORT: waiting.take},
+        limits,
+        _Silence(),
+    )
+    thread = threading.Thread(target=listener.serve, name="reports", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        listener.drain(2.0)
+        thread.join()
+        listener.close()
+        sock.close()
+
+
+class _Silence:
+    """Hears what becomes of associations and says nothing: the command says what came of it all."""
+
+    def opened(self, association: association.Association) -> None: ...
+
+    def rejected(self, facts: association.Facts, rejection: pdu.Rejection) -> None: ...
+
+    def closed(self, association: association.Association) -> None: ...
+
+    def aborted(self, association: association.Association, fault: faults.AssociationLost) -> None: ...
+
+    def dropped(self, facts: association.Facts, why: str) -> None: ...
+
+    def unauthorized(self, association: association.Association, field: int, right: model.Right) -> None: ...
+
+    def crashed(self, facts: association.Facts, error: BaseException) -> None: ...

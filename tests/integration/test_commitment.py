@@ -292,6 +292,38 @@ def test_our_own_requester_hears_what_is_kept(running: small.Small) -> None:
     assert report.failed[0].failure == 0x0112
 
 
+def test_our_own_requester_takes_a_report_on_a_port(tmp_path: pathlib.Path) -> None:
+    made = make.series(2)
+    port = _free_port()
+    rights = frozenset({model.Right.STORE, model.Right.COMMIT})
+    peer = model.Peer(name="asker", aet="ME", host="127.0.0.1", port=port, rights=rights)
+    with small.node(tmp_path, peers=[peer]) as node:
+        with scu.call(node.address, made, calling="ME") as caller:
+            for one in made:
+                caller.store(one)
+        node.settle()
+        references = [words.Reference(one.sop_class, one.sop_instance) for one in made]
+        asking = threading.Thread(target=_hurry, args=(node,))
+        asking.start()
+        report = sending.request(node.peer, "ME", model.TlsSettings(), references, wait=20, listen=port)
+        asking.join()
+    assert report is not None
+    assert not report.failed
+    assert len(report.references or ()) == 2
+
+
+def _hurry(node: small.Small) -> None:
+    """Make a report that went to a closed association due at once on a new one."""
+    for _ in range(100):
+        threading.Event().wait(0.05)
+        with node.database.read() as connection:
+            found = commitment.get(connection, 1)
+        if found is not None and found.state is commitment.State.VERIFIED:
+            _soon(node)
+        if found is not None and found.state is commitment.State.REPORTED:
+            return
+
+
 def _body(uid: str | None, items: list[words.Reference] | None) -> bytes:
     whole = words.request(uid or "", items or [], make.IMPLICIT)
     head = 8 + len(uid or "") + len(uid or "") % 2
