@@ -91,10 +91,11 @@ def study(folder: pathlib.Path, *, slices: int = 60, size: int = 256) -> Study:
 def _header(now: datetime.datetime, size: int) -> Any:
     """Everything that the slices share."""
     from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import UID
 
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = CT
-    meta.TransferSyntaxUID = EXPLICIT_LE
+    meta.MediaStorageSOPClassUID = UID(CT)
+    meta.TransferSyntaxUID = UID(EXPLICIT_LE)
     data_set = Dataset()
     data_set.file_meta = meta
     data_set.SpecificCharacterSet = "ISO_IR 192"
