@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import mmap
 import os
+import pathlib
 import select
 import threading
 import time
@@ -21,7 +22,7 @@ from node import errors, failpoints, log, metrics, model, rules
 from node.dicom import header
 from node.files import disk as disks
 from node.files import journal, layout, ledger, reader, spool
-from node.index import db, ingest
+from node.index import db, ingest, lookup
 
 BATCH_RECORDS = 256
 BATCH_BYTES = 16 << 20
@@ -63,6 +64,7 @@ class Adopter:
         self._buffer = bytearray(BATCH_BYTES)
         self._directories: set[str] = set()
         self._temporary = str(data.spool / "adopt.new")
+        pathlib.Path(self._temporary).unlink(missing_ok=True)
         self._doomed: list[tuple[str, str, int]] = []  # spool files to unlink once their records are durable
         # Opened once: the kernel tells each descriptor of a failed write-back, but only since it was opened.
         self._root_fd = os.open(data.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -211,30 +213,39 @@ class Adopter:
         except (errors.Transient, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - the edge: nothing acknowledged may hold up the rest
-            if len(bodies) == 1:
-                self._set_aside(bodies[0], error)
-                return
-            # Something in this batch cannot be rowed: the others must not wait for it.
             log.unexpected(where="adopt", error=error)
-            for body in bodies:
-                self._adopt_alone(body)
+            self._adopt_one_by_one(bodies)
             return
         self._tell(decided)
         size = sum(record.arrival.size for record in records)
         self._dirty += size + 4096 * len(records)
         log.adopter_batch(records=len(records), size=size, seconds=round(time.monotonic() - began, 4))
 
-    def _adopt_alone(self, body: _Body) -> None:
-        for attempt in (body, dataclasses.replace(body, item=dataclasses.replace(body.item, header=None))):
-            try:
-                self._tell(self._commit([attempt]))
-            except (errors.Transient, OSError):
-                raise
-            except Exception as error:  # noqa: BLE001 - as above
-                fault = error
-                continue
-            return
-        self._set_aside(body, fault)
+    def _adopt_one_by_one(self, bodies: Sequence[_Body]) -> None:
+        """Something in this batch cannot be rowed: the others must not wait for it."""
+        failed: list[tuple[_Body, Exception]] = []
+        for body in bodies:
+            bare = dataclasses.replace(body, item=dataclasses.replace(body.item, header=None))
+            refused: Exception | None = None
+            for attempt in (body, bare):
+                try:
+                    self._tell(self._commit([attempt]))
+                except (errors.Transient, OSError):
+                    raise
+                except Exception as error:  # noqa: BLE001 - as above
+                    refused = error
+                else:
+                    refused = None
+                    break
+            if refused is not None:
+                failed.append((body, refused))
+        if len(failed) == len(bodies) > 1:
+            # Then it is not they: the index is at fault, and what waits in the journal is safe there.
+            raise errors.DatabaseUnavailable(f"the index takes nothing: {failed[0][1]}")
+        if failed:
+            self._database.probe()
+        for body, fault in failed:
+            self._set_aside(body, fault)
 
     def _set_aside(self, body: _Body, error: Exception) -> None:
         """Keep the bytes of what the index cannot take; a rebuild with a mended program takes them in."""
@@ -294,8 +305,12 @@ class Adopter:
             failpoints.hit("adopt.before-files")
             decided = ingest.decide(connection, [body.item for body in bodies])
             lines: list[dict[str, object]] = []
+            damaged: list[str] = []
             for number, body in enumerate(bodies):
                 one = decided[number]
+                if one.repair:
+                    held = lookup.held(connection, one.item.arrival.identity)
+                    damaged += [held.path] if held is not None else []
                 filed = self._file(body, one) if _due(one) else None
                 if filed is None:
                     lines.append({"kind": ledger.ARRIVAL, **_facts(body, one).words()})
@@ -308,6 +323,10 @@ class Adopter:
             failpoints.hit("adopt.after-files")
             ingest.record(connection, decided)
             failpoints.hit("adopt.before-commit")
+        for path in damaged:
+            # A rebuild must not find the damaged file beside the whole one.
+            if all(one.path != path for one in decided):
+                self._data.place(path).unlink(missing_ok=True)
         return decided
 
     def _file(self, body: _Body, one: ingest.Decided) -> ingest.Decided | None:
@@ -471,8 +490,8 @@ _FILED = frozenset({model.Verdict.STORED, *_ASIDE})
 
 def _due(one: ingest.Decided) -> bool:
     """Whether a file is to be written."""
-    if one.replayed and one.verdict is model.Verdict.STORED and one.held is None:
-        return False  # it was deleted since
+    if one.replayed and one.verdict is model.Verdict.STORED and one.held != one.item.arrival.digest:
+        return False  # it was deleted since, and perhaps another came
     return one.verdict in _FILED or one.repair
 
 

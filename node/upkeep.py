@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import itertools
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from node import errors, failpoints, log, model
 from node.files import disk as disks
@@ -15,6 +16,7 @@ from node.files import layout, ledger, scrub
 from node.index import db, lookup, progress, remove, restore, retain
 
 SCRUB = "scrub"
+RETENTION = "retention"  # who removed, in the audit trail
 _PAGE = 256
 
 
@@ -55,7 +57,7 @@ def retention(
         for one in fresh:
             seen.add(one.key)
             with database.write() as connection:
-                gone = retain.drop(connection, one, who="retention", now=at, undelivered=undelivered)
+                gone = retain.drop(connection, one, who=RETENTION, now=at, undelivered=undelivered)
             if gone:
                 series += 1
                 instances += len(gone)
@@ -88,6 +90,16 @@ def purge(data: layout.Data, database: db.Database) -> int:
                         _unlink(data.place(due.path))
                         files += 1
             remove.files_removed(connection, [due.deletion for due in dues])
+            _tell(removed.values())
+
+
+def _tell(removed: Iterable[remove.Removed]) -> None:
+    """Journal what people removed; retention has told of its own series by series."""
+    for (by, why, series), ones in itertools.groupby(removed, lambda one: (one.who, one.why, one.series)):
+        if by != RETENTION:
+            gone = list(ones)
+            size = sum(one.size for one in gone)
+            log.deletion(by=by, why=why, scope="series", uid=series, instances=len(gone), size=size)
 
 
 def _line(data: layout.Data, due: remove.Doomed, removed: remove.Removed) -> dict[str, object]:

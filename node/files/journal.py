@@ -54,6 +54,7 @@ class Position:
     """How far a slot was written, adopted and synced, in a mapped file; each word has one writer."""
 
     WRITTEN, ADOPTED, SYNCED, ASLEEP = 1, 2, 3, 4
+    _ENDS, _GENERATIONS = 64, 256  # where the newest generations were published to, by their number
 
     def __init__(self, path: pathlib.Path) -> None:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -72,6 +73,17 @@ class Position:
 
     def set(self, word: int, value: int) -> None:
         self._words[word] = value
+
+    def publish(self, generation: int, offset: int) -> None:
+        """Say that everything before this place survives a power loss."""
+        self._words[self._ENDS + generation % self._GENERATIONS] = self._words[self.WRITTEN] = pack(
+            generation, offset
+        )
+
+    def end(self, generation: int) -> int:
+        """How far a generation was published, 0 when that is not known any more."""
+        word = self._words[self._ENDS + generation % self._GENERATIONS]
+        return word & 0xFFFFFFFF if word >> 32 == generation else 0
 
     def close(self) -> None:
         self._words.release()
@@ -223,7 +235,7 @@ class Journal:
                 self._release()
                 raise
         # From here on everything of earlier processes is complete, and the reader may go to its ends.
-        self._position.set(Position.WRITTEN, pack(self._next, 0))
+        self._position.publish(self._next, 0)
         self.poke()
         self._maker = threading.Thread(target=self._make_ahead, name=f"journal-{slot}", daemon=True)
         self._maker.start()
@@ -323,7 +335,7 @@ class Journal:
             raise failed from error
         failpoints.hit("journal.after-sync")
         segment.end = offset
-        self._position.set(Position.WRITTEN, pack(generation, offset))
+        self._position.publish(generation, offset)
         if self._position.get(Position.ASLEEP):
             self.poke()
         failpoints.hit("journal.after-publish")
@@ -380,6 +392,8 @@ class Journal:
 
     def _find(self) -> list[_Segment]:
         found = []
+        for unfinished in self._directory.glob("*.new"):
+            unfinished.unlink(missing_ok=True)
         for path in segment_files(self._directory):
             if path.with_suffix(".abandoned").exists():
                 found.append(_Segment(path, -1, first_generation(path), abandoned=True))

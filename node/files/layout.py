@@ -99,6 +99,7 @@ class Data:
     def make(self) -> None:
         """Create what is missing, durably."""
         try:
+            _make_root(self.root)
             for directory in (
                 self.store,
                 self.conflicts,
@@ -120,6 +121,19 @@ class Data:
                 f"the data directory {self.root} cannot be used: {error.strerror}; "
                 "give this user write permission, or name another one with --data"
             ) from error
+
+
+def _make_root(root: pathlib.Path) -> None:
+    """Make the directory and what leads to it; each new name survives a power loss."""
+    root = root.absolute()
+    if not root.is_dir():
+        _make_root(root.parent)
+        root.mkdir(exist_ok=True, mode=0o750)
+        fd = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 _PLACE = re.compile(

@@ -12,6 +12,7 @@ from node import model
 from node.files import journal, layout
 
 _MASK = 0xFFFFFFFF
+_FIRST_WINDOW = 1 << 20  # bytes read at once; grows with the records
 
 # Told of a place in a slot where a record does not verify: slot, generation, offset, why.
 Damaged = Callable[[str, int, int, str], None]
@@ -47,6 +48,10 @@ class Reader:
         self._generation = 0
         self._offset = 0
         self._trusted = 0  # records that end here or before were published by a writer that lives
+        self._window = _FIRST_WINDOW
+        # What earlier processes wrote may have been through a power loss: each of its records is verified.
+        written = self._position.get(journal.Position.WRITTEN) >> 32
+        self._proven = written + 1 if self._unowned else written
         self.rewind()
 
     @property
@@ -102,8 +107,8 @@ class Reader:
             at_head = self._generation == written >> 32 and not self._unowned
             if self._fd >= 0 or self._open(written):
                 limit = written & _MASK if at_head else self._size
-                if at_head:
-                    self._trusted = limit
+                if self._generation >= self._proven:
+                    self._trusted = limit if at_head else self._position.end(self._generation)
                 found = self._take(buffer, limit, most)
                 if found:
                     return found
@@ -146,13 +151,19 @@ class Reader:
     def _take(self, buffer: bytearray, limit: int, most: int) -> list[Record]:
         found: list[Record] = []
         while not found and self._offset < limit:
-            want = min(limit - self._offset, len(buffer))
+            want = min(limit - self._offset, len(buffer), self._window)
             with memoryview(buffer)[:want] as window:
                 got = os.preadv(self._fd, [window], self._offset)
             if got <= 0:
                 break
             view = memoryview(buffer)[:got].toreadonly()
             at = self._parse(view, found, most)
+            if len(found) < most and want == self._window < len(buffer):
+                self._window *= 2  # the records are larger than was thought
+                if at == 0:
+                    continue
+            elif at < want // 4:
+                self._window = max(_FIRST_WINDOW, self._window // 2)
             if at == 0:
                 if limit > self._trusted or got < limit - self._offset:
                     break  # not even one whole record stands here

@@ -1,8 +1,7 @@
-"""What may go from the data directory: leftovers of interrupted work, and how much room there is."""
+"""How much room there is in the data directory, and what lies in it that does not belong there."""
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
 
 from node.files import disk as disks
@@ -12,19 +11,6 @@ from node.files import layout
 def room(path: pathlib.Path, min_free: int, *, disk: disks.Disk | None = None) -> int:
     """Bytes that may be written before the watermark is reached; negative below it."""
     return (disk or disks.Disk()).free(path) - min_free
-
-
-def leftovers(data: layout.Data) -> int:
-    """Remove what an interrupted adopter or an interrupted segment left; the spool sweeps itself.
-
-    Only for a process that knows that no adopter and no journal of this data directory is open.
-    """
-    removed = 0
-    for path in [data.spool / "adopt.new", *data.journal.glob("*/*.new")]:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-            removed += 1
-    return removed
 
 
 def strays(data: layout.Data) -> list[pathlib.Path]:

@@ -221,3 +221,24 @@ def test_a_torn_line_of_the_ledger_spoils_no_other(parts: Parts) -> None:
     facts = list(ledger.read(data))
     assert [fact["n"] for fact in facts if isinstance(fact, dict)] == [1, 2]
     assert [type(fact) for fact in facts][1] is ledger.Damaged
+
+
+def test_a_mended_instance_has_one_file(parts: Parts, tmp_path: pathlib.Path) -> None:
+    data, index, receiver = parts
+    (made,) = make.series(1)
+    stored.send(receiver, made)
+    stored.file_all(data, index)
+    (path,) = layout.tree(data.store)
+    # As if it had come on another day.
+    older = data.store / "2020" / "01" / "02" / path.parent.name / path.name
+    older.parent.mkdir(parents=True)
+    path.rename(older)
+    with index.write() as connection:
+        place = str(older.relative_to(data.root))
+        connection.execute(tables.instance.update().values(path=place))
+    older.write_bytes(older.read_bytes()[:-1])
+    upkeep.scrub_store(data, index)
+    stored.send(receiver, made)
+    stored.file_all(data, index)
+    assert list(layout.tree(data.store)) == [path]
+    assert upkeep.scrub_store(data, index, anew=True).findings == ()
