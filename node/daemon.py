@@ -42,7 +42,7 @@ def run(settings: model.Settings, part: Part, reread: Callable[[], model.Setting
     with layout.owned(settings.node.data, part.value):
         preflight.tls(settings.tls)
         sockets = _bind(settings, part)
-        migrate_database(settings)
+        migrate_database(settings, say=lambda step: log.migration(step=step))
         counts = _metrics(settings, part)
         shared = roles.Shared(settings, database_url(settings), sockets, counts, version(), part.value)
         owner = _Owner(shared, part, reread, begun)
@@ -154,6 +154,8 @@ class _Owner:
         log.ready(seconds=seconds, processes=len(self._state.children))
         self._shared.counts.ready(True, started=self._begun)
         self._say(ready=True)
+        for what, host, port in _places(self._shared.settings, Part(self._state.part)):
+            log.listening(what=what, host=host, port=port)
         notify.ready(f"{self._shared.settings.node.aet} is ready")
         _banner(self._shared.settings, Part(self._state.part), seconds)
 
@@ -218,22 +220,32 @@ class _Owner:
             log.storage_failed(what="state file", error=error)
 
 
+def _places(settings: model.Settings, part: Part) -> list[tuple[str, str, int]]:
+    """Where this part listens: what, host, port."""
+    node = settings.node
+    found: list[tuple[str, str, int]] = []
+    if part.includes(Part.LISTEN):
+        found.append((f"DICOM {node.aet}", node.host, node.port))
+        if settings.tls.port is not None:
+            found.append((f"DICOM {node.aet} over TLS", node.host, settings.tls.port))
+    if part.includes(Part.WEB):
+        found.append(("HTTP", *preflight.http_address(node.http)))
+    return found
+
+
 def _banner(settings: model.Settings, part: Part, seconds: float) -> None:
     """Say where we listen, and what to try."""
     node = settings.node
     lines = [f"dicom-node {version()} is ready after {seconds} s."]
-    if part.includes(Part.LISTEN):
-        lines.append(f"  DICOM  {node.aet} on {node.host}:{node.port}")
-        if settings.tls.port is not None:
-            lines.append(f"  TLS    {node.aet} on {node.host}:{settings.tls.port}")
-    if part.includes(Part.WEB):
-        lines.append(f"  HTTP   http://{node.http}/")
-    lines.append(f"  data   {node.data.resolve()}")
+    for what, host, port in _places(settings, part):
+        lines.append(f"  {what:<8} http://{host}:{port}/" if what == "HTTP" else f"  {what:<8} {host}:{port}")
+    lines.append(f"  {'data':<8} {node.data.resolve()}")
     if part == Part.ALL:
+        here = f"{node.aet}@127.0.0.1:{node.port}"
         lines += [
             "Try next:",
-            f"  dicom-node echo {node.aet}@127.0.0.1:{node.port}",
-            f"  dicom-node send {node.aet}@127.0.0.1:{node.port} FOLDER",
+            f"  dicom-node echo {here}",
+            f"  dicom-node send {here} FOLDER",
             f"  dicom-node images list --data {node.data}",
         ]
     sys.stdout.write("\n".join(lines) + "\n")

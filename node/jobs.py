@@ -12,6 +12,7 @@ from node.index import db, progress
 from node.queue import windows
 
 LOOK_EVERY = 5.0  # seconds between looks at the calendar
+SWEEP_EVERY = 30.0  # seconds between looks for files of what was removed from the index
 Runner = Callable[[model.Schedule], str]  # does the work and says what came of it
 
 
@@ -24,15 +25,19 @@ class Clockwork:
         schedules: Sequence[model.Schedule],
         runners: Mapping[model.Job, Runner],
         counts: metrics.Metrics,
+        sweep: Callable[[], object] = lambda: None,
     ) -> None:
         self._database = database
         self._runners = runners
         self._counts = counts
+        self._sweep = sweep  # done by every worker now and then, whatever the schedules say
+        self._swept = 0.0
         self.schedules = tuple(schedules)  # replaced as a whole at a reload
 
     def run(self, stop: threading.Event) -> None:
         """Run what is due until told to stop; a running job is not cut off by a reload."""
         while not stop.is_set():
+            self._sweep_sometimes()
             for schedule in self.schedules:
                 if stop.is_set():
                     return
@@ -44,6 +49,16 @@ class Clockwork:
                 if mine:
                     self._run(schedule)
             stop.wait(LOOK_EVERY)
+
+    def _sweep_sometimes(self) -> None:
+        now = time.monotonic()
+        if now - self._swept < SWEEP_EVERY:
+            return
+        self._swept = now
+        try:
+            self._sweep()
+        except errors.NodeError as error:
+            log.job_failed(schedule="sweep", job="sweep", error=error, retry_in=SWEEP_EVERY)
 
     def _claim(self, schedule: model.Schedule, now: datetime.datetime) -> bool:
         """Take the run that is due, so that no other worker does."""

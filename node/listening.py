@@ -36,7 +36,7 @@ class Listener:
             data,
             slot,
             size=settings.storage.journal,
-            degraded=lambda _why: counts.journal_segment_abandoned(),
+            degraded=lambda why: _degraded(slot, why, counts),
             synced=lambda instances, seconds: counts.group_commit(seconds, instances),
         )
         self._spool = spool.Spool(data.spool, slot)
@@ -92,6 +92,12 @@ class Listener:
         self._journal.close()
 
 
+def _degraded(slot: str, why: str, counts: metrics.Metrics) -> None:
+    counts.journal_segment_abandoned()
+    counts.storage_error("sync")
+    log.journal_degraded(slot=slot, error=why)
+
+
 def _policy(settings: model.Settings) -> policy.Policy:
     services = (policy.STORAGE_COMMITMENT,)
     peers = (*settings.peers, _ourselves(settings.node))
@@ -114,7 +120,9 @@ def _listeners(shared: roles.Shared) -> list[acceptor.Listener]:
     if shared.sockets.tls:
         settings = shared.settings.tls
         reloading = tls.Reloading(
-            settings, reloaded=lambda: log.tls_reloaded(certificate=settings.certificate)
+            settings,
+            reloaded=lambda: log.tls_reloaded(certificate=settings.certificate),
+            refused=lambda error: log.tls_refused(certificate=settings.certificate, error=error),
         )
         found += [acceptor.Listener(sock, reloading) for sock in shared.sockets.tls]
     return found

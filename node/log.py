@@ -8,7 +8,7 @@ The function's name is the action: alerts and searches are built on it, so it is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TextIO
 
 from node import logline, model
@@ -85,11 +85,6 @@ def child_started(*, role: str, pid: int) -> None:
 def child_died(*, role: str, pid: int, how: str, restart_in: float) -> None:
     """A process of the node ended by itself."""
     _emit(ERROR, "child_died", "process died, it will be started again", locals())
-
-
-def child_restarted(*, role: str, pid: int, restarts: int = 0) -> None:
-    """A process that died is there again."""
-    _emit(WARNING, "child_restarted", "process started again", locals())
 
 
 def role_failed(*, role: str, error: str | BaseException) -> None:
@@ -218,11 +213,6 @@ def connection_dropped(
     _emit(WARNING, "connection_dropped", "connection dropped", locals())
 
 
-def tls_failed(*, address: str, why: str | BaseException, association: str = "") -> None:
-    """A TLS handshake did not succeed."""
-    _emit(WARNING, "tls_failed", "TLS handshake failed", locals())
-
-
 def tls_reloaded(*, certificate: object) -> None:
     """Changed certificate files are in use."""
     _emit(INFO, "tls_reloaded", "certificates reloaded", locals())
@@ -292,6 +282,7 @@ def instance_conflict(
     address: str = "",
     association: str = "",
     kept: bool = True,
+    patient_id: str | None = None,
 ) -> None:
     """An instance came again with other bytes; `held` and `came` are the digests."""
     _emit(ERROR, "instance_conflict", "another instance is held under this UID", locals())
@@ -327,11 +318,6 @@ def instance_quarantined(
     _emit(WARNING, "instance_quarantined", "instance quarantined", locals())
 
 
-def quarantine_released(*, sop_instance: str, by: str, outcome: str) -> None:
-    """A person has decided about an instance in quarantine."""
-    _emit(INFO, "quarantine_released", "quarantine decided", locals())
-
-
 def instance_unreadable(*, sop_instance: str, why: str | BaseException, path: str = "") -> None:
     """The header of an acknowledged instance cannot be read; it is filed with what is known."""
     _emit(ERROR, "instance_unreadable", "header not readable, filed with what is known", locals())
@@ -340,34 +326,9 @@ def instance_unreadable(*, sop_instance: str, why: str | BaseException, path: st
 # -- journal, adopter, disk, database -----------------------------------------------------------
 
 
-def journal_opened(*, slot: str, segments: int, size: int, replay: int = 0) -> None:
-    """A process owns a journal slot."""
-    _emit(INFO, "journal_opened", "journal opened", locals())
-
-
-def journal_replayed(*, records: int, adopted: int = 0, seconds: float | None = None, slot: str = "") -> None:
-    """Acknowledged records of an earlier run were gone through."""
-    _emit(INFO, "journal_replayed", "journal replayed", locals())
-
-
-def journal_torn(*, slot: str, segment: str, offset: int) -> None:
-    """A journal ends in a record that was never acknowledged."""
-    _emit(INFO, "journal_torn", "journal ends in an unacknowledged record", locals())
-
-
-def journal_degraded(*, slot: str, segment: str, error: str | BaseException, failed: int = 0) -> None:
+def journal_degraded(*, slot: str, error: str | BaseException) -> None:
     """A sync failed: its instances were refused, the segment is never used again."""
     _emit(ERROR, "journal_degraded", "journal segment abandoned after a failed sync", locals())
-
-
-def journal_full(*, slot: str, waiting: int = 0, seconds: float | None = None) -> None:
-    """No room for another acknowledgement: the adopter is down or slow."""
-    _emit(ERROR, "journal_full", "journal full, senders wait", locals())
-
-
-def journal_recovered(*, slot: str, seconds: float | None = None) -> None:
-    """The journal takes instances again."""
-    _emit(INFO, "journal_recovered", "journal takes instances again", locals())
 
 
 def adopter_started(*, slots: int, waiting: int = 0) -> None:
@@ -385,11 +346,6 @@ def adopter_caught_up(*, records: int = 0, seconds: float | None = None, slot: s
     _emit(INFO, "adopter_caught_up", "adopter has caught up", locals())
 
 
-def adopter_behind(*, records: int = 0, seconds: float | None = None) -> None:
-    """Acknowledged instances wait for long to be filed."""
-    _emit(WARNING, "adopter_behind", "adopter is behind", locals())
-
-
 def adopter_waits(*, error: str | BaseException, retry_in: float) -> None:
     """The adopter cannot file at the moment, and tries again."""
     _emit(ERROR, "adopter_waits", "adopter cannot file, it tries again", locals())
@@ -398,11 +354,6 @@ def adopter_waits(*, error: str | BaseException, retry_in: float) -> None:
 def checkpoint(*, segments: int, seconds: float) -> None:
     """Filed instances and their rows are durable, and segments free again."""
     _emit(DEBUG, "checkpoint", "checkpoint", locals())
-
-
-def leftovers_swept(*, files: int, size: int = 0, where: str = "") -> None:
-    """Unfinished files of an earlier run are gone."""
-    _emit(INFO, "leftovers_swept", "leftovers removed", locals())
 
 
 def disk_low(*, free: int, min_free: int, path: object = None) -> None:
@@ -490,50 +441,11 @@ def commitment_abandoned(
 # -- reading, deleting, keeping -----------------------------------------------------------------
 
 
-def query(
-    *,
-    calling: str,
-    address: str = "",
-    association: str = "",
-    scope: str = "",
-    attributes: Sequence[str] = (),
-    keys: Mapping[str, object] | None = None,
-    matches: int | None = None,
-    status: int | None = None,
-    seconds: float | None = None,
-) -> None:
-    """Somebody searched; `scope` is the level, `keys` are the values asked for (patient data)."""
-    _emit(INFO, "query", "query", _with_status(locals()))
-
-
-def export(
-    *,
-    by: str,
-    scope: str,
-    uid: str,
-    instances: int,
-    size: int | None = None,
-    to: str = "",
-    address: str = "",
-    association: str = "",
-    failed: int | None = None,
-    status: int | None = None,
-    seconds: float | None = None,
-) -> None:
-    """Instances left the node on somebody's request: C-MOVE, C-GET, WADO, a command."""
-    _emit(INFO, "export", "export", _with_status(locals()))
-
-
 def deletion(
     *, by: str, why: str, scope: str, uid: str, instances: int, size: int | None = None, address: str = ""
 ) -> None:
     """Instances were deleted; the audit trail has each."""
     _emit(WARNING, "deletion", "deletion", locals())
-
-
-def image_changed(*, by: str, what: str, series: str, sop_instance: str = "", value: str = "") -> None:
-    """A custom id or the order of images was set or reset by hand."""
-    _emit(INFO, "image_changed", "image record changed", locals())
 
 
 def retention_started(*, max_age: float | None = None, max_size: int | None = None) -> None:
@@ -581,28 +493,6 @@ def audit_finished(*, arrivals: int, unaccounted: int, seconds: float | None = N
 # -- commands and jobs --------------------------------------------------------------------------
 
 
-def import_started(*, by: str = "", files: int | None = None, path: object = None) -> None:
-    """Files are being taken in."""
-    _emit(INFO, "import_started", "import started", locals())
-
-
-def import_refused(*, path: object, why: str | BaseException) -> None:
-    """A file was not taken."""
-    _emit(WARNING, "import_refused", "file not imported", locals())
-
-
-def import_neutralised(*, path: object, found: str) -> None:
-    """The preamble of a file held a program's first bytes; they were zeroed."""
-    _emit(WARNING, "import_neutralised", "executable preamble zeroed", locals())
-
-
-def import_finished(
-    *, stored: int, duplicates: int = 0, refused: int = 0, size: int = 0, seconds: float | None = None
-) -> None:
-    """All files were looked at."""
-    _emit(WARNING if refused else INFO, "import_finished", "import finished", locals())
-
-
 def rebuild_started(*, data: object, database: str = "") -> None:
     """The index is being made anew from the tree."""
     _emit(INFO, "rebuild_started", "rebuild started", locals())
@@ -613,24 +503,9 @@ def rebuild_finished(*, instances: int, seconds: float, skipped: int = 0) -> Non
     _emit(WARNING if skipped else INFO, "rebuild_finished", "rebuild finished", locals())
 
 
-def migration_started(*, at: str, to: str, database: str = "") -> None:
-    """The database is brought up to this program's revision."""
-    _emit(INFO, "migration_started", "database upgrade started", locals())
-
-
-def migration_copied(*, copy: object, size: int = 0, seconds: float | None = None) -> None:
-    """The database was copied before it is changed."""
-    _emit(INFO, "migration_copied", "database copied before the upgrade", locals())
-
-
-def migration_finished(*, to: str, seconds: float | None = None) -> None:
-    """The database has this program's revision."""
-    _emit(INFO, "migration_finished", "database upgrade finished", locals())
-
-
-def migration_failed(*, to: str, error: str | BaseException, copy: object = None) -> None:
-    """The database could not be upgraded."""
-    _emit(ERROR, "migration_failed", "database upgrade failed", locals())
+def migration(*, step: str) -> None:
+    """The database is being brought to this program's revision."""
+    _emit(INFO, "migration", step, {})
 
 
 def job_started(*, schedule: str, job: str, missed: bool = False) -> None:
@@ -648,84 +523,7 @@ def job_failed(*, schedule: str, job: str, error: str | BaseException, retry_in:
     _emit(ERROR, "job_failed", "scheduled job failed", locals())
 
 
-# -- sending ------------------------------------------------------------------------------------
-
-
-def delivery_done(
-    *,
-    sop_instance: str,
-    destination: str,
-    status: int,
-    syntax: str = "",
-    size: int | None = None,
-    seconds: float | None = None,
-    attempts: int = 1,
-) -> None:
-    """A destination has an instance, and said so."""
-    _emit(DEBUG, "delivery_done", "delivered", _with_status(locals()))
-
-
-def delivery_retry(
-    *,
-    destination: str,
-    error: str | BaseException,
-    retry_in: float,
-    sop_instance: str = "",
-    waiting: int | None = None,
-    attempts: int = 1,
-) -> None:
-    """A destination did not take an instance, and it will be tried again."""
-    _emit(WARNING, "delivery_retry", "delivery to be tried again", locals())
-
-
-def delivery_failed(
-    *,
-    sop_instance: str,
-    destination: str,
-    error: str | BaseException,
-    status: int | None = None,
-    attempts: int = 1,
-) -> None:
-    """A destination will not take an instance; a person must look."""
-    _emit(ERROR, "delivery_failed", "delivery failed for good", _with_status(locals()))
-
-
-def send_finished(
-    *,
-    destination: str,
-    sent: int,
-    failed: int = 0,
-    size: int = 0,
-    seconds: float | None = None,
-    associations: int = 1,
-) -> None:
-    """A batch went to a destination."""
-    _emit(WARNING if failed else INFO, "send_finished", "send finished", locals())
-
-
-def destination_down(*, destination: str, error: str | BaseException, waiting: int | None = None) -> None:
-    """A destination does not answer; its lanes are held."""
-    _emit(ERROR, "destination_down", "destination down", locals())
-
-
-def destination_up(*, destination: str, waiting: int | None = None, seconds: float | None = None) -> None:
-    """A destination answers again."""
-    _emit(INFO, "destination_up", "destination up again", locals())
-
-
 # -- web ----------------------------------------------------------------------------------------
-
-
-def http_request(
-    *, method: str, path: str, status: int, address: str = "", seconds: float | None = None
-) -> None:
-    """A request was answered."""
-    _emit(DEBUG, "http_request", "request answered", locals())
-
-
-def http_refused(*, method: str, path: str, status: int, why: str, address: str = "") -> None:
-    """A request was refused."""
-    _emit(WARNING, "http_refused", "request refused", locals())
 
 
 def http_failed(*, method: str, path: str, incident: str, error: BaseException, address: str = "") -> None:

@@ -23,7 +23,7 @@ LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
 MAX_VALUE = 600  # characters of one value; a line stays below what a pipe writes in one piece
 MAX_ITEMS = 12  # of a list
 MAX_TRACEBACK = 3000  # the end of it is what counts
-PATIENT_FIELDS = frozenset({"patient_id", "patient_name", "keys"})  # shown only when the setting says so
+PATIENT_FIELDS = frozenset({"patient_id", "patient_name"})  # shown only when the setting says so
 
 # Controls (C0, DEL, C1), line and paragraph separators, zero-width and direction marks, lone surrogates.
 _NEW_LINE = re.compile(r";?\s*\n\s*")  # of a list of mistakes, which is ours

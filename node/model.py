@@ -130,8 +130,8 @@ class Query:
 
     level: Level  # what an answer is: a patient, a study, a series, an instance
     keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    # Keyword, or Sequence.Keyword, -> what must match, as DICOM writes it: wildcards, ranges, several UIDs with
-    # backslashes between them; "" matches everything. A key of a level above narrows too (relational).
+    # Keyword, or Sequence.Keyword, -> what must match, as DICOM writes it: wildcards, ranges, several UIDs
+    # with backslashes between them; "" matches everything. A key of a level above narrows too (relational).
     wanted: tuple[str, ...] = ()  # keywords to answer with beside those of the keys
     limit: int | None = None  # answers at most; None: all
     offset: int = 0  # answers to leave out at the start
@@ -144,7 +144,7 @@ class NodeSettings:
     """Who this node is and where it listens."""
 
     aet: str = "NODE"  # our AE title
-    host: str = "0.0.0.0"  # address the DICOM listener binds
+    host: str = "0.0.0.0"  # noqa: S104 - modalities are elsewhere; address the DICOM listener binds
     port: int = 11112  # port of the DICOM listener
     http: str = "127.0.0.1:8112"  # HOST:PORT of the web process
     data: pathlib.Path = pathlib.Path("data")  # where everything is kept
@@ -216,6 +216,17 @@ class Destination:
     name: str  # what rules and commands call it
     peer: str  # the configured peer behind it
     calling: str | None = None  # AE title that we call with; None: the node's
+    coerce: str | None = None  # the coercion that the copy for it goes through; None: sent as it is held
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Coercion:
+    """Steps that change elements of a copy, as they stand in the configuration."""
+
+    name: str  # what destinations call it
+    steps: tuple[Mapping[str, object], ...]  # in order, as in node.steps.coerce
+    base: pathlib.Path = pathlib.Path()  # the folder below which its lookup tables lie
+    places: tuple[str, ...] = dataclasses.field(default=(), compare=False)  # FILE:LINE of each step
 
 
 class Action(enum.StrEnum):
@@ -268,5 +279,6 @@ class Settings:
     tls: TlsSettings = TlsSettings()
     peers: tuple[Peer, ...] = ()
     destinations: tuple[Destination, ...] = ()
+    coerce: tuple[Coercion, ...] = ()
     rules: tuple[Rule, ...] = ()
     schedules: tuple[Schedule, ...] = ()

@@ -103,12 +103,18 @@ class Shared:
         return functools.partial(self._work, number)
 
     def _work(self, number: int, line: supervise.Line) -> None:
-        from node import housekeeping
+        from node import housekeeping, upkeep
 
         with self._process(f"work-{number}"), self._database() as database:
             stop = threading.Event()
             runners = housekeeping.runners(self, database, stop)
-            clockwork = jobs.Clockwork(database, self.settings.schedules, runners, self.counts)
+            clockwork = jobs.Clockwork(
+                database,
+                self.settings.schedules,
+                runners,
+                self.counts,
+                sweep=lambda: upkeep.purge(self.data, database),
+            )
             with _beside(line, "clockwork", lambda: clockwork.run(stop), stop.set):
                 line.ready()
                 for settings in self._updates(line):

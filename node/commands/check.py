@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterator
 
@@ -139,7 +140,7 @@ def _peers(settings: model.Settings) -> Iterator[Finding]:
         if peer.host is None:
             yield Finding("peer", True, f"{peer.name}: only calls us")
         else:
-            yield _finding("peer", lambda peer=peer: dimse.echo(peer, settings))
+            yield _finding("peer", functools.partial(dimse.echo, peer, settings))
 
 
 def register(app: typer.Typer) -> None:

@@ -123,13 +123,13 @@ def test_any_text_at_all(calling: str, why: str) -> None:
 
 def test_patient_data_appears_only_when_the_setting_says_so() -> None:
     def call() -> None:
-        log.query(calling="WS", attributes=["PatientName"], keys={"PatientName": "DOE^JOHN"}, matches=1)
+        log.instance_conflict(sop_instance="1.2", held="sha256:a", came="sha256:b", patient_id="DOE-1")
 
     (quiet,) = records(call)
     (loud,) = records(call, patient_data=True)
     assert "DOE" not in json.dumps(quiet)
-    assert quiet["attributes"] == ["PatientName"]
-    assert loud["keys"] == {"PatientName": "DOE^JOHN"}
+    assert quiet["sop_instance"] == "1.2"
+    assert loud["patient_id"] == "DOE-1"
 
 
 def test_no_event_takes_a_patient_by_another_name() -> None:
@@ -217,10 +217,10 @@ def test_readable_where_it_is_one() -> None:
     reader, writer = os.openpty()
     with open(writer, "w") as stream:
         log.configure(model.LogSettings(format="auto"), "listen-1", stream)
-        log.tls_failed(address="10.0.0.9", why="no shared cipher")
+        log.connection_dropped(address="10.0.0.9", why="no shared cipher")
         shown = os.read(reader, 4096).decode()
     os.close(reader)
-    assert "TLS handshake failed" in shown
+    assert "connection dropped" in shown
     assert "no shared cipher" in shown
     assert not shown.startswith("{")
 
