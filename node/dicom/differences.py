@@ -12,6 +12,7 @@ from node.dicom import walk as walking
 def differences(run: runs.Run) -> list[patched.Difference]:
     """What an application changed, element by element, in the order of the data set."""
     found: list[tuple[int, int, patched.Difference]] = []
+    numbers: dict[int, int] = {}  # of items in their sequences
     rows = run.rows
     until = -1
     for row in sorted(run.outcomes):
@@ -24,17 +25,21 @@ def differences(run: runs.Run) -> list[patched.Difference]:
             continue
         before = run.table.value(row) if vr != "SQ" else _items(len(run.table.children(row)))
         if made is None:
-            found.append((start, 1, patched.Difference(_path(run, row), tag, vr, before, None, "removed")))
+            found.append(
+                (start, 1, patched.Difference(_path(run, row, numbers), tag, vr, before, None, "removed"))
+            )
             continue
         new_vr, after = _decoded(made, run.form(parent))
         what = "set" if after is not None else "emptied"
-        found.append((start, 1, patched.Difference(_path(run, row), tag, new_vr, before, after, what)))
+        found.append(
+            (start, 1, patched.Difference(_path(run, row, numbers), tag, new_vr, before, after, what))
+        )
     for insert in run.inserts:
         if insert.tag == 0:
-            path = _path(run, insert.scope) + "[+]"
+            path = _path(run, insert.scope, numbers) + "[+]"
             found.append((insert.pos, 0, patched.Difference(path, vrs.ITEM, "", None, _items(1), "inserted")))
             continue
-        prefix = _path(run, insert.scope) + "." if insert.scope != runs.TOP else ""
+        prefix = _path(run, insert.scope, numbers) + "." if insert.scope != runs.TOP else ""
         vr, after = _decoded(insert.data, run.form(insert.scope))
         name = prefix + str(paths.Step(insert.tag))
         found.append((insert.pos, 0, patched.Difference(name, insert.tag, vr, None, after, "inserted")))
@@ -55,16 +60,23 @@ def _decoded(element: bytes, form: encode.Form) -> tuple[str, values.Value]:
     return vr, values.decode(element[offset:], vr, form.order, form.sets)
 
 
-def _path(run: runs.Run, row: int) -> str:
-    """A row's path with keywords and item numbers."""
+def _path(run: runs.Run, row: int, numbers: dict[int, int]) -> str:
+    """A row's path with keywords and item numbers; of a very deep one, the inner end."""
     parts: list[str] = []
     while row >= 0:
+        if len(parts) >= _SHOWN:
+            parts.append("...")
+            break
         tag, _, _, _, _, parent = run.rows[row]
         if tag == vrs.ITEM:
-            index = run.table.children(parent).index(row)
-            parts.append(f"{paths.Step(run.rows[parent][0])}[{index}]")
+            if row not in numbers:
+                numbers.update((at, number) for number, at in enumerate(run.table.children(parent)))
+            parts.append(f"{paths.Step(run.rows[parent][0])}[{numbers[row]}]")
             row = run.rows[parent][5]
         else:
             parts.append(str(paths.Step(tag)))
             row = parent
     return ".".join(reversed(parts))
+
+
+_SHOWN = 32  # levels of a path

@@ -248,6 +248,8 @@ class Run:
         return rule.constant(tag, vr, form)
 
     def _insert(self, rule: Rule, tag: int, scope: int, form: encode.Form) -> None:
+        if tag == vrs.PIXEL_DATA and self.table.encoding.encapsulated:
+            raise errors.UsageError(f"{rule.path}: pixel data of this transfer syntax stands in fragments")
         if (scope, tag) in self._made:  # a later rule for the same element
             self.inserts = [one for one in self.inserts if (one.scope, one.tag) != (scope, tag)]
         made = self._new(rule, tag, form)

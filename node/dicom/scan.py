@@ -55,6 +55,7 @@ class Table:
         "_sets",
         "_top",
         "_tops",
+        "_unknown",
         "buffer",
         "encoding",
         "end",
@@ -73,6 +74,7 @@ class Table:
         self._repeated: list[int] = []
         self._children: dict[int, list[int]] | None = None
         self._sets: dict[int, tuple[str, ...]] = {}
+        self._unknown: dict[int, bool] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -184,11 +186,19 @@ class Table:
 
     def within_unknown(self, row: int) -> bool:
         """Whether a sequence that is written as UN lies around a row, or is the row: implicit VR within."""
+        chain: list[int] = []
+        found = False
         while row >= 0:
+            if row in self._unknown:
+                found = self._unknown[row]
+                break
+            chain.append(row)
             if self.rows[row][1] == "UN":
-                return True
+                found = True
+                break
             row = self.rows[row][5]
-        return False
+        self._unknown.update(dict.fromkeys(chain, found))
+        return found
 
     def value(self, row: int) -> values.Value:
         """The decoded value; of a sequence or encapsulated pixel data the rows of its items."""
@@ -201,6 +211,8 @@ class Table:
             if self.children(row):
                 return self.children(row)
             vr, order = vrs.IMPLICIT[this[0]], "<"
+            if vr == "UN" and this[0] & 0x10000 and (creator := self.creator(row)):
+                vr = vrs.private(creator, this[0])
             if vr == "SQ":
                 vr = "UN"
             sets = self.charsets(row) if vr in values.TEXT_VRS else ()

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from node import errors
 from node.dicom import edit, path, scan
 from node.dicom import vr as vrs
-from tests.unit.dicom.build import BIG, EXPLICIT, IMPLICIT, ct, el, im, item, open_item, open_sequence, ui
+from tests.unit.dicom.build import (
+    BIG,
+    EXPLICIT,
+    IMPLICIT,
+    JPEG,
+    ct,
+    el,
+    im,
+    item,
+    open_item,
+    open_sequence,
+    ui,
+)
 
 REQUEST = 0x00400275
 
@@ -349,6 +363,29 @@ def test_encapsulated_pixels_stay_and_may_go_but_cannot_be_set() -> None:
     assert change(raw, edit.Remove("PixelData")) == ct()
     with pytest.raises(errors.UsageError, match="encapsulated"):
         change(raw, edit.Set("PixelData", b"1234"))
+
+
+def test_the_extended_offset_table_is_read_and_stays() -> None:
+    offsets, sizes = struct.pack("<2Q", 0, 10), struct.pack("<2Q", 2, 2)
+    extended = el(0x7FE00001, "OV", offsets) + el(0x7FE00002, "OV", sizes)
+    pixels = el(0x7FE00010, "OB", item() + item(b"12") + item(b"34") + im(0xFFFEE0DD), 0xFFFFFFFF)
+    out = change(ct() + extended + pixels, edit.Set("StudyDescription", "moved"), syntax=JPEG)
+    table = scan.scan(out, JPEG)
+    assert table.extended_offsets() == ((0, 10), (2, 2))
+    row = table.top[vrs.PIXEL_DATA]
+    assert table.offset_table(row) == ()
+    first = table.fragments(row)[0][0] - 8  # offsets are counted from the first fragment's item
+    for start, size, (begin, end) in zip((0, 10), (2, 2), table.fragments(row), strict=True):
+        assert (first + start + 8, first + start + 8 + size) == (begin, end)
+    with pytest.raises(errors.UsageError, match="fragments"):
+        change(ct(), edit.Set("PixelData", b"12"), syntax=JPEG)
+
+
+def test_a_private_value_in_implicit_vr_is_read_by_its_creator() -> None:
+    raw = im(0x00190010, b"SIEMENS MR HEADER ") + im(0x0019100C, b"800 ")
+    table = scan.scan(raw, IMPLICIT)
+    assert table.value(1) == 800
+    assert scan.scan(im(0x0019100C, b"800 "), IMPLICIT).value(0) == b"800 "
 
 
 def test_hundreds_of_rules_are_one_look_at_each_element() -> None:

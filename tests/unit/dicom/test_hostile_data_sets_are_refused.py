@@ -84,6 +84,22 @@ def test_the_innermost_of_many_sequences_is_edited(undefined: bool) -> None:
     assert edit.edit(deep, EXPLICIT, [edit.Remove("**.PatientID")]).tobytes() == raw
 
 
+def test_every_level_of_many_is_edited_without_squaring_the_work() -> None:
+    depth = 10_000
+    head = el(0x00081140, "SQ", length=UNDEFINED) + item(el(0x00080050, "SH", b"AB"), UNDEFINED)
+    raw = head * depth + (im(0xFFFEE00D) + im(0xFFFEE0DD)) * depth
+    result = edit.edit(raw, EXPLICIT, [edit.Set("**.AccessionNumber", "LONGER")])
+    assert result.length == len(raw) + 4 * depth
+    scan.check(result.tobytes(), EXPLICIT)
+    told = result.differences()
+    assert len(told) == depth
+    assert told[0].path == "ReferencedImageSequence[0].AccessionNumber"
+    assert told[-1].path.startswith("...")
+    wide = el(0x00081140, "SQ", item(el(0x00080050, "SH", b"AB")) * 20_000)
+    told = edit.edit(wide, EXPLICIT, [edit.Remove("**.AccessionNumber")]).differences()
+    assert told[-1].path == "ReferencedImageSequence[19999].AccessionNumber"
+
+
 @pytest.mark.parametrize(
     ("raw", "offset", "tag"),
     [
