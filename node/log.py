@@ -505,7 +505,7 @@ def rebuild_finished(*, instances: int, seconds: float, skipped: int = 0) -> Non
 
 def migration(*, step: str) -> None:
     """The database is being brought to this program's revision."""
-    _emit(INFO, "migration", step, {})
+    _emit(INFO, "migration", "database upgrade", locals())
 
 
 def job_started(*, schedule: str, job: str, missed: bool = False) -> None:
