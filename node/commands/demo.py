@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node import errors, model
-from node.commands import gather, journey, neighbour, output, phantom
+from node.commands import journey, neighbour, output
 
 if TYPE_CHECKING:
+    from node.commands import phantom
     from node.index import db
     from node.send import base
 
@@ -110,13 +111,15 @@ def run(story: Story, shown: journey.Journey) -> None:
 
 
 def _make(story: Story, line: journey.Step) -> None:
+    from node.commands import phantom
+
     # The nodes need a while to start: they begin while the study is being made.
     story.node.start()
     story.pacs.start()
     folder = story.folder / "made"
     folder.mkdir()
     story.study = phantom.study(folder, slices=SLICES)
-    story.items = [one for one in gather.items([folder]) if not isinstance(one, gather.Skipped)]
+    story.items = _items(folder)
     size = sum(item.size for item in story.items)
     line.says = f"{len(story.items)} CT slices of a head that never was, {output.size(size)}"
 
@@ -205,7 +208,7 @@ def _change(story: Story, line: journey.Step) -> None:
         (folder / item.path.name).write_bytes(patched.tobytes())
         touched += sum(len(piece) for piece in patched.pieces if isinstance(piece, bytes))
     milliseconds = (time.monotonic() - begun) * 1000
-    story.changed = [one for one in gather.items([folder]) if not isinstance(one, gather.Skipped)]
+    story.changed = _items(folder)
     story.waiting = list(story.changed)
     size = sum(item.size for item in story.changed)
     line.says = (
@@ -244,7 +247,7 @@ def _comes_back(story: Story, line: journey.Step) -> None:
     while story.waiting:
         if time.monotonic() > deadline:
             raise errors.Transient(f"{len(story.waiting)} were not delivered")
-        if tries == 2:
+        if tries == 1:
             story.pacs.start()
         tries += 1
         left = []
@@ -307,6 +310,12 @@ def _stop(story: Story, line: journey.Step) -> None:
     line.says = "both drained and ended with 0"
 
 
+def _items(folder: pathlib.Path) -> list[base.Item]:
+    from node.commands import gather
+
+    return [one for one in gather.items([folder]) if not isinstance(one, gather.Skipped)]
+
+
 def _held(database: db.Database, items: list[base.Item]) -> list[tuple[str, str]]:
     """Place and digest of each item; raises when one is not held."""
     from node.index import lookup
@@ -353,10 +362,10 @@ def _folder(keep: pathlib.Path | None) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def _neighbours(folder: pathlib.Path) -> Iterator[tuple[neighbour.Neighbour, neighbour.Neighbour]]:
-    ports = neighbour.free_ports(4)
+    ports = neighbour.free_ports(3)
     both = (
         neighbour.Neighbour(folder, "NODE", ports[0], ports[1]),
-        neighbour.Neighbour(folder, "PACS", ports[2], ports[3]),
+        neighbour.Neighbour(folder, "PACS", ports[2]),
     )
     try:
         yield both

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node import errors, model
-from node.commands import gather, opening, options, output
+from node.commands import opening, options, output
 
 if TYPE_CHECKING:
     from node import receive
@@ -60,6 +60,8 @@ def import_(
     Example: dicom-node import /media/cdrom --data /srv/images
     """
     settings = options.settings(config, data=data)
+    from node.commands import gather
+
     total = None if as_json else sum(1 for _ in gather.files(path))
 
     def tell(refusal: Refusal) -> None:

@@ -30,18 +30,22 @@ def free_ports(count: int) -> list[int]:
 class Neighbour:
     """One node on this machine."""
 
-    def __init__(self, folder: pathlib.Path, aet: str, port: int, http: int) -> None:
+    def __init__(self, folder: pathlib.Path, aet: str, port: int, http: int | None = None) -> None:
+        """Without a port for its pages, only what takes instances runs."""
         self.aet = aet  # its AE title
         self.data = folder / aet.lower()  # its data directory
         self.peer = model.Peer(name=aet.lower(), aet=aet, host="127.0.0.1", port=port)
-        self.http = f"127.0.0.1:{http}"  # where its pages are
+        self.http = None if http is None else f"127.0.0.1:{http}"  # where its pages are
         self.log = folder / f"{aet.lower()}.log"  # what it wrote
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it without waiting."""
-        words = [sys.executable, "-m", "node", "run", "--data", str(self.data), "--aet", self.aet]
-        words += ["--port", str(self.peer.port), "--http", self.http]
+        part = "listen" if self.http is None else "run"
+        words = [sys.executable, "-m", "node", part, "--data", str(self.data), "--aet", self.aet]
+        words += ["--port", str(self.peer.port)]
+        if self.http is not None:
+            words += ["--http", self.http]
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C is ours to handle, and all its processes can be killed at once.
             self._process = subprocess.Popen(
