@@ -19,7 +19,7 @@ class Refusal:
     """A call that fails: which, where, how, and how often."""
 
     operation: str  # write, sync, rename, create, mkdir or unlink
-    place: str  # text in the path
+    place: str  # text in the path; at its end where the text ends with $
     error: str = "EIO"  # EIO, ENOSPC, EDQUOT, EROFS, or SHORT: the write takes half
     nth: int = 1  # the first call that fails, counted over all processes
     times: int = 1  # how many fail; 0: all from then on

@@ -5,6 +5,7 @@
      FAULTS_JOURNAL  every change below it is appended here, with its bytes; powerloss.py reads it
      FAULTS_CONTROL  a file of 4096 bytes shared by all processes: lock, counters, clock offset
      FAULTS_ERRORS   rules, separated by ';':  OPERATION|TEXT IN THE PATH|ERRNO|NTH|TIMES|FLAG FILE
+                     a TEXT that ends with '$' must be the path's end;
                      OPERATION is write, sync, rename, create, mkdir or unlink; ERRNO a name, or SHORT for
                      a write that takes half; NTH counts from 1 over all processes; TIMES 0 is for ever;
                      with a FLAG FILE the rule holds while that file exists
@@ -164,11 +165,18 @@ static int ours(int fd, char *path, struct stat *facts) {
 
 /* ---- refusing ---- */
 
+static int names(const char *text, const char *path) {
+    size_t wanted = strlen(text), length = strlen(path);
+    if (!wanted || text[wanted - 1] != '$') return strstr(path, text) != NULL;
+    wanted--;
+    return length >= wanted && !memcmp(path + length - wanted, text, wanted);
+}
+
 /* 0: go on; an errno: fail with it; -1: write only half. */
 static int refusal(const char *op, const char *path) {
     for (int i = 0; i < rule_count; i++) {
         struct rule *r = &rules[i];
-        if (strcmp(r->op, op) || !strstr(path, r->text)) continue;
+        if (strcmp(r->op, op) || !names(r->text, path)) continue;
         if (r->flag[0] && syscall(SYS_faccessat, AT_FDCWD, r->flag, F_OK)) continue;
         uint64_t count = __sync_add_and_fetch(&control->seen[i], 1);
         if (count < r->nth || (r->times && count >= r->nth + r->times)) continue;

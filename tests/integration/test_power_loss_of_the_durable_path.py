@@ -47,7 +47,9 @@ def lost(work: pathlib.Path, count: int, cuts: int, first: int = 0) -> tuple[int
     root.mkdir()
     below = layer.Layer(work / "layer", root)
     listing = work / "corpus"
-    listing.write_bytes(pickle.dumps(corpus(count)))
+    many = corpus(count)
+    listing.write_bytes(pickle.dumps(many))
+    sent = [oracle.Answer(one.sop_instance, one.digest, None, 0.0) for one in many]
     program(root / "data", listing, below.journal, 3, environment=below.environment(record=True))
     records = sum(1 for _ in powerloss.read(below.journal))
     disk = powerloss.Disk(root)
@@ -62,7 +64,7 @@ def lost(work: pathlib.Path, count: int, cuts: int, first: int = 0) -> tuple[int
         asked += len(answers)
         wrong += [
             f"cut {at} at record {cut.number} of {records}, {loss.value}: {one}"
-            for one in oracle.judge(oracle.Held(image / "data"), answers)
+            for one in oracle.judge(oracle.Held(image / "data"), [*answers, *sent])
         ]
         shutil.rmtree(image)
     return asked, wrong

@@ -177,9 +177,9 @@ class Node:
                 return held
             time.sleep(0.1)
 
-    def tail(self, lines: int = 60) -> str:
+    def tail(self, lines: int = 25) -> str:
         """The end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(line[:400] for line in self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def events(self) -> list[dict[str, object]]:
         """What it logged, one dict a line."""
@@ -208,7 +208,7 @@ def verify(node: Node, journal: oracle.Journal, timeout: float = 20.0) -> oracle
     answers = journal.answers()
     held = node.settled(answers, timeout)
     wrong = oracle.judge(held, answers)
-    assert not wrong, "\n".join(wrong[:10]) + "\n" + node.tail(30)
+    assert not wrong, "\n".join(wrong[:10]) + "\n" + node.tail()
     done = node.command("audit", "--deep")
     assert done.returncode == 0, done.stdout + done.stderr
     return held

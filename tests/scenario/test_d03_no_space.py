@@ -77,8 +77,10 @@ def test_no_space_for_the_spool_is_a700_and_nothing_stays_of_it(
 def test_no_space_behind_the_journal_is_waited_out(
     place: str, make_node: Callable[..., harness.Node], journal: oracle.Journal, tmp_path: pathlib.Path
 ) -> None:
-    operations = ("write", "create", "mkdir") if place == "/store/" else ("write",)
-    node, flag = under(make_node, tmp_path, *((what, place, "ENOSPC") for what in operations))
+    faults = [("write", place, "ENOSPC")]
+    if place == "/store/":  # files are written under a temporary name and moved there
+        faults += [("write", "/adopt.new", "ENOSPC"), ("mkdir", place, "ENOSPC")]
+    node, flag = under(make_node, tmp_path, *faults)
     many = make.series(40, seed=place)
     oracle.send(node.address, journal, many[:10])
     flag.touch()
@@ -97,7 +99,7 @@ def test_no_space_behind_the_journal_is_waited_out(
 def test_a_node_that_is_killed_while_full_starts_and_finishes(
     make_node: Callable[..., harness.Node], journal: oracle.Journal, tmp_path: pathlib.Path
 ) -> None:
-    node, flag = under(make_node, tmp_path, ("write", "/store/", "ENOSPC"))
+    node, flag = under(make_node, tmp_path, ("write", "/adopt.new", "ENOSPC"))
     flag.touch()
     oracle.send(node.address, journal, make.series(20, seed="killed while full"), senders=2)
     assert len(journal.acknowledged()) == 20
