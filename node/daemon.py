@@ -236,10 +236,14 @@ def _places(settings: model.Settings, part: Part) -> list[tuple[str, str, int]]:
 def _banner(settings: model.Settings, part: Part, seconds: float) -> None:
     """Say where we listen, and what to try."""
     node = settings.node
+    places = [
+        (what, f"http://{host}:{port}/" if what == "HTTP" else f"{host}:{port}")
+        for what, host, port in _places(settings, part)
+    ]
+    places.append(("data", str(node.data.resolve())))
+    width = max(len(what) for what, _ in places)
     lines = [f"dicom-node {version()} is ready after {seconds} s."]
-    for what, host, port in _places(settings, part):
-        lines.append(f"  {what:<8} http://{host}:{port}/" if what == "HTTP" else f"  {what:<8} {host}:{port}")
-    lines.append(f"  {'data':<8} {node.data.resolve()}")
+    lines += [f"  {what:<{width}}  {where}" for what, where in places]
     if part == Part.ALL:
         here = f"{node.aet}@127.0.0.1:{node.port}"
         lines += [
