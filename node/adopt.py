@@ -28,6 +28,7 @@ BATCH_RECORDS = 256
 BATCH_BYTES = 16 << 20
 _CHECKPOINT_BYTES = 64 << 20  # adopted bytes after which a checkpoint is due
 _CHECKPOINT_AFTER = 1.0  # seconds after which one is due when there is nothing else to do
+_LONG = 5.0  # seconds without a pause after which catching up is worth a line
 _NAP = 0.2  # seconds between looks for new slots, and for the stop
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # between tries while the database or the disk refuses
 
@@ -92,9 +93,10 @@ class Adopter:
             adopted = self._try()
             records += adopted or 0
             if adopted == 0:
-                if records:
-                    log.adopter_caught_up(records=records, seconds=round(time.monotonic() - began, 3))
-                    records = 0
+                busy = time.monotonic() - began
+                if busy > _LONG:
+                    log.adopter_caught_up(records=records, seconds=round(busy, 3))
+                records = 0
                 self._idle(stop)
                 began = time.monotonic()
         # The listeners are gone by now: what they acknowledged last is filed before we go.
@@ -466,7 +468,15 @@ class Adopter:
                 )
             elif verdict is model.Verdict.CONFLICT:
                 log.instance_conflict(
-                    sop_instance=identity.sop_instance, held=one.held or "", came=arrival.digest
+                    sop_instance=identity.sop_instance,
+                    series=identity.series,
+                    study=identity.study,
+                    held=one.held or "",
+                    came=arrival.digest,
+                    calling=arrival.calling,
+                    address=arrival.address,
+                    association=arrival.association,
+                    patient_id=one.item.header.patient_id if one.item.header else None,
                 )
             elif verdict is model.Verdict.DISCARDED:
                 log.instance_discarded(

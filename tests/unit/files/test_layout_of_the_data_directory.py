@@ -85,9 +85,7 @@ def test_the_same_arrival_has_the_same_place_and_another_has_another() -> None:
     changed = arrival(digest="sha256:" + "cd" * 32)
     for verdict in (model.Verdict.CONFLICT, model.Verdict.QUARANTINED):
         assert layout.place(arrival(), verdict) == layout.place(late, verdict)
-        assert layout.place(arrival(), verdict) != layout.place(
-            arrival(digest="sha256:" + "cd" * 32), verdict
-        )
+        assert layout.place(arrival(), verdict) != layout.place(changed, verdict)
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
