@@ -34,11 +34,10 @@ fuzz: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@$(BIN)/python -m bench $(ONLY) $(ARGS)
 
+# All of them run, so that one look shows everything.
 lint: $(VENV)/.dev
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@code=0; for check in "ruff check ." "ruff format --check --quiet ." "mypy" "lint-imports"; do \
+	    $(BIN)/$$check || code=1; done; exit $$code
 
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
