@@ -27,9 +27,9 @@ _PRAGMAS = (
     "PRAGMA synchronous=NORMAL",
     "PRAGMA foreign_keys=OFF",  # the code deletes leaves first; checking each of a million inserts is waste
     "PRAGMA temp_store=MEMORY",
-    "PRAGMA cache_size=-16384",  # KiB, of each connection; reads go through the mapping
-    "PRAGMA mmap_size=1073741824",
-    "PRAGMA wal_autocheckpoint=4000",  # pages: a hot page is written once and not ten times
+    "PRAGMA cache_size=-65536",  # KiB; only who writes fills it, for reads go through the mapping
+    "PRAGMA mmap_size=2147418112",
+    "PRAGMA wal_autocheckpoint=8000",  # pages: a hot page is written once and not ten times
     "PRAGMA journal_size_limit=67108864",
 )
 _UNAVAILABLE = frozenset({

@@ -1,7 +1,7 @@
 """The rows above the instances: patients, studies and series of a batch, found or made, with their counters.
 
-The first instance of a series (study, patient) says what its row says; later ones only count. So the row
-does not depend on how arrivals were batched, and a rebuild in order of receipt makes the same.
+The instance of a series (study, patient) that was received first says what its row says; the others only
+count. So the rows do not depend on the order in which journals were read, and a rebuild makes the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sqlalchemy
 from sqlalchemy import bindparam
 
 from node.dicom import header
-from node.index import keys, tables, words
+from node.index import keys, remove, tables, words
 
 if TYPE_CHECKING:
     from node.index import ingest
@@ -83,7 +83,10 @@ class _Node:
     key: int
     parent: int  # the key of the study or patient above; 0 above a patient
     row: _Row  # the counters of a row that was there; every column of a new one
-    new: bool
+    new: bool  # whether it is still to be inserted
+    said: ingest.Item | None = (
+        None  # an instance from before all that were there: the row is to say what it says
+    )
 
 
 class Tree:
@@ -169,13 +172,18 @@ class Tree:
         return node
 
     def count(self, place: _Place, item: ingest.Item, frames: int, received: str) -> None:
-        """Count one instance that is stored at `place`."""
+        """Count one instance that is stored at `place`; those of a batch in the order of their receipt."""
         arrival = item.arrival
         series = self._series[place]
         study = self._studies[place[0]]
         patient = self._patients[study.parent]
+        same = self._identities.get(patient_identity(item.header or NOTHING, place[0])) is patient
+        if not same:
+            self._mixed[place[0]] = None
         for node in (series, study, patient):
             row = node.row
+            if received < row["first_arrival"] and (same or node is not patient):
+                node.said = item
             row["instances"] += 1
             row["bytes"] += arrival.size
             row["last_arrival"] = max(row["last_arrival"], received)
@@ -189,8 +197,6 @@ class Tree:
         if item.keep is not None:
             until = words.later(arrival.received, item.keep)
             series.row["expires"] = max(series.row["expires"] or "", until)
-        if self._identities.get(patient_identity(item.header or NOTHING, place[0])) is not patient:
-            self._mixed[place[0]] = None
 
     def write(self) -> None:
         """Insert what is new and move the counters of what was there."""
@@ -199,6 +205,39 @@ class Tree:
         self._put(tables.series, self._series.values(), _MOVE_SERIES)
         if self._requests:
             self._connection.execute(sqlalchemy.insert(tables.series_request), self._requests)
+
+    def settle(self) -> None:
+        """Let rows say what an instance says that came before all others; call it when the instances are in."""
+        touched: set[int] = set()
+        patients: set[int] = set()
+        for node in self._patients.values():
+            if node.said is not None:
+                self._say(tables.patient, node, _patient_row(node.key, "", node.said), _PATIENT_SAID)
+        for uid, node in self._studies.items():
+            if node.said is None:
+                continue
+            self._say(tables.study, node, _study_row(node.key, 0, node.said), _STUDY_SAID)
+            patient = self._patient(uid, node.said)
+            if patient.key != node.parent:
+                if patient.new and patient.row["instances"] == 0:
+                    self._connection.execute(sqlalchemy.insert(tables.patient), [patient.row])
+                moved = sqlalchemy.update(tables.study).where(tables.study.c.key == node.key)
+                self._connection.execute(moved.values(patient_key=patient.key))
+                patients |= {patient.key, node.parent}
+        for node in self._series.values():
+            if node.said is not None:
+                self._say(tables.series, node, _series_row(node.key, 0, node.said), _SERIES_SAID)
+                requests = tables.series_request
+                self._connection.execute(sqlalchemy.delete(requests).where(requests.c.series_key == node.key))
+                if rows := _request_rows(node.key, node.said.header or NOTHING):
+                    self._connection.execute(sqlalchemy.insert(requests), rows)
+                touched.add(node.key)
+        if touched or patients:
+            remove.recount(self._connection, sorted(touched), sorted(patients))
+
+    def _say(self, table: sqlalchemy.Table, node: _Node, row: _Row, names: Iterable[str]) -> None:
+        values = {name: row[name] for name in names}
+        self._connection.execute(sqlalchemy.update(table).where(table.c.key == node.key).values(values))
 
     def _put(self, table: sqlalchemy.Table, nodes: Iterable[_Node], move: sqlalchemy.Update) -> None:
         new: list[_Row] = []
@@ -257,6 +296,10 @@ def _same(table: sqlalchemy.Table) -> tuple[str, ...]:
 _PATIENT_FIELDS = _same(tables.patient)
 _STUDY_FIELDS = _same(tables.study)
 _SERIES_FIELDS = _same(tables.series)
+# What an instance says of the row above it: the fields, and what is made of them.
+_PATIENT_SAID = (*_PATIENT_FIELDS, "name_alphabetic", "name_ideographic", "name_phonetic")
+_STUDY_SAID = (*_STUDY_FIELDS, "referring_folded")
+_SERIES_SAID = (*_SERIES_FIELDS, "source", "peer")
 
 
 def _counters(item: ingest.Item) -> _Row:

@@ -7,6 +7,7 @@ The caller (node/adopt.py) works in one `database.write()` scope per batch:
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -220,7 +221,7 @@ def _store(
     if not stored:
         return (), (), {}
     groups: dict[tuple[str, str], list[Decided]] = {}
-    for one in stored:
+    for one in sorted(stored, key=_received):
         identity = one.item.arrival.identity
         groups.setdefault((identity.study, identity.series), []).append(one)
     tree = hierarchy.Tree(connection, groups)
@@ -242,7 +243,12 @@ def _store(
     tree.write()
     _insert(connection, tables.instance, rows)
     _insert(connection, tables.reference, references)
+    tree.settle()
     return tree.new_series, tree.mixed_studies, targets
+
+
+def _received(one: Decided) -> datetime.datetime:
+    return one.item.arrival.received
 
 
 def _instance_row(one: Decided, key: int, series_key: int) -> _Row:

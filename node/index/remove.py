@@ -201,10 +201,12 @@ def files_removed(connection: sqlalchemy.Connection, deletions: Sequence[int]) -
         )
 
 
-def recount(connection: sqlalchemy.Connection, series_keys: Sequence[int]) -> None:
+def recount(
+    connection: sqlalchemy.Connection, series_keys: Sequence[int], patient_keys: Sequence[int] = ()
+) -> None:
     """Make the counters of these series and what is above them say what is there; drop what is empty."""
     studies: set[int] = set()
-    patients: set[int] = set()
+    patients: set[int] = set(patient_keys)
     for key in series_keys:
         studies |= _recount_series(connection, key)
     for key in sorted(studies):
