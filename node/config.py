@@ -83,7 +83,9 @@ class _Reader:
         self._names: dict[str, dict[str, _Where]] = {section: {} for section in tables.NAMED}
         self._mistakes: list[tuple[tuple[int, int], str]] = []
         self._label = ""
+        self._base = pathlib.Path()
         self._lines: dict[Key, int] = {}
+        self._coerce: dict[str, model.Coercion] = {}
 
     # -- gathering ------------------------------------------------------------------------------
 
@@ -107,6 +109,7 @@ class _Reader:
             raise errors.ConfigError(_syntax_mistake(path, text, str(error))) from error
         self._label = str(path)
         self._lines = config_lines.locate(text.replace("\r\n", "\n"))
+        self._base = path.parent
         for section, value in document.items():
             self._take_section(section, value)
 
@@ -122,6 +125,9 @@ class _Reader:
         elif section in tables.NAMED:
             for name, table in value.items():
                 self._take_named(section, name, table)
+        elif section == tables.STEPS:
+            for name, steps in value.items():
+                self._take_steps((section, name), steps)
         else:
             self._take_table((section,), value, tables.TABLES[(section,)].keys)
 
@@ -136,6 +142,15 @@ class _Reader:
         elif self._check_name(where, path):
             self._names[section][name] = where
             self._take_table(path, table, tables.NAMED[section].keys)
+
+    def _take_steps(self, path: Key, steps: object) -> None:
+        """Keep the tables of a list as they are: who applies them checks them."""
+        where = self._in_file(path)
+        if not isinstance(steps, list) or not steps or not all(isinstance(step, dict) for step in steps):
+            self._mistake(where, f"{where.at(path)}: these are steps, write [[{_dotted(path)}]] over each")
+        elif self._check_name(where, path):
+            places = (self._in_file((*path, str(number))).source for number in range(len(steps)))
+            self._coerce[path[1]] = model.Coercion(path[1], tuple(steps), self._base, tuple(places))
 
     def _take_table(self, path: Key, table: Mapping[str, object], keys: Mapping[str, kinds.Kind]) -> None:
         inner = _inner(path)
@@ -234,7 +249,7 @@ class _Reader:
         self._check_schedules(made["schedules"])
         if self._mistakes:
             raise Mistakes([text for _, text in sorted(self._mistakes)])
-        return model.Settings(**parts, **made)
+        return model.Settings(**parts, **made, coerce=tuple(self._coerce.values()))
 
     def _build(self, path: Key, table: tables.Table) -> Any:
         values = self._values(path, table)
@@ -331,6 +346,12 @@ class _Reader:
             elif destination.peer in known and known[destination.peer].host is None:
                 self._at(
                     path, f" = {value}: this peer has no host to send to: give [peers.{destination.peer}] one"
+                )
+            if destination.coerce is not None and destination.coerce not in self._coerce:
+                self._at(
+                    ("destinations", destination.name, "coerce"),
+                    f" = {kinds.show(destination.coerce)}: there is no such coercion"
+                    f"{_among(destination.coerce, self._coerce)}",
                 )
 
     def _check_rules(self, rules: Sequence[model.Rule]) -> None:

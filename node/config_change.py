@@ -60,7 +60,7 @@ def changed(old: model.Settings, new: model.Settings) -> Change:
                 restart.append(key)
                 kept[field.name] = getattr(before, field.name)
         parts[section] = dataclasses.replace(after, **kept)
-    for section in tables.NAMED:
+    for section in (*tables.NAMED, tables.STEPS):
         parts[section] = getattr(new, section)
         applied += _differences(section, getattr(old, section), getattr(new, section))
     return Change(model.Settings(**parts), tuple(applied), tuple(restart))

@@ -7,6 +7,7 @@ valid TOML, which the parser has found before.
 
 from __future__ import annotations
 
+import collections
 import re
 import tomllib
 
@@ -22,8 +23,12 @@ Key = tuple[str, ...]
 
 
 def locate(text: str) -> dict[Key, int]:
-    """Return the line, from 1, on which each table and each key of the text stands."""
+    """Return the line, from 1, on which each table and each key of the text stands.
+
+    The tables of a list that is written `[[so]]` have their number behind the list's name.
+    """
     lines: dict[Key, int] = {}
+    counts: collections.Counter[Key] = collections.Counter()
     prefix: Key = ()
     at = _skip(_BLANK, text, 0)
     while at < len(text):
@@ -34,6 +39,10 @@ def locate(text: str) -> dict[Key, int]:
             at = text.index("]", at) + 1 + double
             for length in range(1, len(prefix) + 1):
                 lines.setdefault(prefix[:length], line)
+            if double:
+                counts[prefix] += 1
+                prefix = (*prefix, str(counts[prefix] - 1))
+                lines[prefix] = line
         else:
             key, at = _dotted(text, at)
             for length in range(len(prefix) + 1, len(prefix) + len(key)):

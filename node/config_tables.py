@@ -101,7 +101,11 @@ NAMED: Mapping[str, Table] = {
         model.Peer,
         required=("aet",),
     ),
-    "destinations": Table({"peer": kinds.NAME, "calling": kinds.AET}, model.Destination, required=("peer",)),
+    "destinations": Table(
+        {"peer": kinds.NAME, "calling": kinds.AET, "coerce": kinds.NAME},
+        model.Destination,
+        required=("peer",),
+    ),
     "rules": Table(
         {"action": kinds.choice(model.Action), "reason": kinds.WORDS, "for": kinds.WAIT},
         model.Rule,
@@ -120,7 +124,8 @@ NAMED: Mapping[str, Table] = {
     ),
 }
 
-SECTIONS = (*dict.fromkeys(path[0] for path in TABLES), *NAMED)
+STEPS = "coerce"  # its tables come in lists, [[coerce.NAME]]; what stands in them is node.steps.coerce's
+SECTIONS = (*dict.fromkeys(path[0] for path in TABLES), *NAMED, STEPS)
 
 
 # -- names in rules -----------------------------------------------------------------------------

@@ -72,6 +72,7 @@ def look(settings: model.Settings, *, peers: bool = False) -> Iterator[Finding]:
     if settings.tls.port is not None:
         yield _finding("tls", lambda: preflight.tls(settings.tls) or "")
     yield _finding("database", lambda: _database(settings))
+    yield from _coercions(settings)
     for rule in settings.rules:
         yield Finding("rule", True, f"{rule.name}: {_rule(rule)}")
     yield from _schedules(settings)
@@ -113,6 +114,23 @@ def _database(settings: model.Settings) -> str:
     if status.pending:
         return f"would be upgraded from {status.current} to {status.head}, after a copy was made"
     return f"is at revision {status.head}"
+
+
+def _coercions(settings: model.Settings) -> Iterator[Finding]:
+    if not settings.coerce:
+        return  # what follows takes a moment to import
+    from node.steps import coerce
+
+    for one in settings.coerce:
+        goes = ", ".join(to.name for to in settings.destinations if to.coerce == one.name) or "no destination"
+        try:
+            made = coerce.configured(one)
+        except coerce.Mistakes as wrong:
+            for mistake in wrong.mistakes:
+                yield Finding("coerce", False, mistake)
+            continue
+        for number, said in enumerate(made.descriptions, 1):
+            yield Finding("coerce", True, f"{one.name} (for {goes}), step {number}: {said}")
 
 
 def _rule(rule: model.Rule) -> str:

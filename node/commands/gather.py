@@ -6,11 +6,15 @@ import dataclasses
 import mmap
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from node import errors
 from node.dicom import header, part10, uids
 from node.send import base
+
+if TYPE_CHECKING:
+    from node.steps import coerce
 
 _NOT_DICOM = frozenset({"DICOMDIR"})  # an index of files, not an instance
 _EMPTY_FILE = "the file is empty"
@@ -40,15 +44,30 @@ def files(paths: Iterable[pathlib.Path]) -> Iterator[tuple[pathlib.Path, bool]]:
             raise errors.UsageError(f"{str(path)!r} does not exist: give a DICOM file or a folder of them")
 
 
-def items(paths: Iterable[pathlib.Path]) -> Iterator[base.Item | Skipped]:
-    """Read the head of each file; what is not DICOM is yielded as skipped."""
+def items(
+    paths: Iterable[pathlib.Path], coercion: coerce.Coercion | None = None
+) -> Iterator[base.Item | Skipped]:
+    """Read the head of each file; what is not DICOM is yielded as skipped.
+
+    With a coercion, each item is what that will make of it.
+    """
     for path, named in files(paths):
         try:
-            yield item(path)
+            found = item(path)
         except errors.BadData as error:
             yield Skipped(path, str(error), named)
+            continue
         except OSError as error:
             yield Skipped(path, error.strerror or str(error), named)
+            continue
+        if coercion is None:
+            yield found
+            continue
+        try:
+            yield _coerced(found, coercion)
+        except (errors.NodeError, OSError) as error:
+            # It is an instance, and it will not arrive: that must not be passed over.
+            yield Skipped(path, str(error), named=True)
 
 
 def item(path: pathlib.Path) -> base.Item:
@@ -61,10 +80,34 @@ def item(path: pathlib.Path) -> base.Item:
             head = part10.part10(buffer, bare=True)
             with view[head.offset :] as data_set:
                 sop_class, sop_instance = _identity(data_set, head)
-    for keyword, value in (("SOPClassUID", sop_class), ("SOPInstanceUID", sop_instance)):
+    _check_identity({"SOPClassUID": sop_class, "SOPInstanceUID": sop_instance})
+    return base.Item(sop_class, sop_instance, head.syntax, path, head.offset, size - head.offset)
+
+
+def _coerced(found: base.Item, coercion: coerce.Coercion) -> base.Item:
+    """The item with the identity that it will have; the rest of the change is made while it is sent."""
+    if not coercion.renames:
+        return dataclasses.replace(found, change=coercion.apply)
+    with found.path.open("rb") as file:
+        file.seek(found.offset)
+        made = coercion.apply(file.read(found.size), found.syntax)
+    identity = {"SOPClassUID": found.sop_class, "SOPInstanceUID": found.sop_instance}
+    for one in made.differences():
+        if one.path in identity:
+            identity[one.path] = str(one.after or "")
+    _check_identity(identity)
+    return dataclasses.replace(
+        found,
+        sop_class=identity["SOPClassUID"],
+        sop_instance=identity["SOPInstanceUID"],
+        change=coercion.apply,
+    )
+
+
+def _check_identity(identity: Mapping[str, str]) -> None:
+    for keyword, value in identity.items():
         if not uids.valid(value):
             raise errors.BadData(f"{keyword} is {value!r}, which is not a UID")
-    return base.Item(sop_class, sop_instance, head.syntax, path, head.offset, size - head.offset)
 
 
 def _identity(data_set: memoryview, head: part10.Part10) -> tuple[str, str]:

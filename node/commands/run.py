@@ -7,6 +7,7 @@ import pathlib
 
 import typer
 
+from node import model
 from node.commands import options
 
 
@@ -66,11 +67,22 @@ def web(config: options.Config = None, data: options.Data = None, http: options.
 
 
 def _start(part: str, config: pathlib.Path | None, **flags: object) -> None:
-    reread = functools.partial(options.settings, config, **flags)  # type: ignore[arg-type]
+    reread = functools.partial(_settings, config, **flags)
     settings = reread()
     from node import daemon
 
     daemon.run(settings, daemon.Part(part), reread)
+
+
+def _settings(config: pathlib.Path | None, **flags: object) -> model.Settings:
+    """The settings, coercions checked as well: a mistake in one is told at the start or reload, not later."""
+    settings = options.settings(config, **flags)  # type: ignore[arg-type]
+    if settings.coerce:
+        from node.steps import coerce  # knows all of DICOM's elements, which takes a moment
+
+        for one in settings.coerce:
+            coerce.configured(one)
+    return settings
 
 
 def register(app: typer.Typer) -> None:

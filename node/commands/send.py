@@ -1,4 +1,4 @@
-"""`send`: files and folders to a peer, as they are."""
+"""`send`: files and folders to a destination or a peer, as they are or as its coercion makes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from node import errors
-from node.commands import echo, options, output, targets
+from node.commands import options, output, targets
 
 if TYPE_CHECKING:
     from node.send import base
@@ -38,7 +38,14 @@ class Summary:
 
 
 def send(
-    peer: echo.Peer,
+    peer: Annotated[
+        str,
+        typer.Argument(
+            metavar="TO",
+            help="A configured destination's or peer's name, or AET@HOST:PORT.",
+            show_default=False,
+        ),
+    ],
     path: Annotated[
         list[pathlib.Path], typer.Argument(metavar="PATH...", help="DICOM files, or folders of them.")
     ],
@@ -49,22 +56,27 @@ def send(
     aet: options.Aet = None,
     as_json: options.Json = False,
 ) -> None:
-    """Send DICOM files to a peer, in the transfer syntax they are stored in.
+    """Send DICOM files to a destination or peer, in the transfer syntax they are stored in.
 
     Example: dicom-node send PACS@10.0.0.5:104 scans/
     """
     settings = options.settings(config, aet=aet)
-    to = targets.peer(peer, settings)
+    to = targets.target(peer, settings)
     from node.commands import gather
     from node.send import dimse
 
-    sender = dimse.Dimse(to, settings.node.aet, settings.tls)
+    coercion = None
+    if to.coerce is not None:
+        from node.steps import coerce
+
+        coercion = coerce.configured(to.coerce)
+    sender = dimse.Dimse(to.peer, to.calling, settings.tls)
     lines = _Lines()
     total = None if as_json else sum(1 for _ in gather.files(path))
     with output.progress(f"to {peer}", total, shown=not as_json) as advance:
         summary = run(
             sender,
-            gather.items(path),
+            gather.items(path, coercion),
             retries=retries,
             advance=advance,
             tell=_json_line if as_json else lines,
@@ -133,8 +145,9 @@ def _send_batch(
                     summary.size += result.size
                     summary.warnings += bool(why)
                     advance(1)
-                    if why:
-                        tell(result.item.path, why, True)
+                    for said in (why, *result.notes):
+                        if said:
+                            tell(result.item.path, said, True)
                 case base.Retry() if attempt < retries:
                     again.append(result.item)
                 case base.Retry(why) | base.Failed(why):

@@ -1,9 +1,11 @@
-"""Who a command talks to: a configured peer by its name, or `AET@HOST:PORT` for any other."""
+"""Who a command talks to: a configured destination or peer by its name, or `AET@HOST:PORT` for any other."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
+from collections.abc import Sequence
 
 from node import errors, model
 
@@ -12,8 +14,28 @@ _DEFAULT_PORT = 104
 _MAX_AET = 16
 
 
-def peer(text: str, settings: model.Settings) -> model.Peer:
-    """Return whom the text names; raises UsageError with the way out."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """Where instances are sent to, and how."""
+
+    peer: model.Peer  # who is called
+    calling: str  # the AE title that we call with
+    coerce: model.Coercion | None = None  # what each copy goes through; None: nothing
+
+
+def target(text: str, settings: model.Settings) -> Target:
+    """Return where the text says to send, a destination before a peer; raises UsageError with the way out."""
+    for known in settings.destinations:
+        if text == known.name:
+            # The configuration has checked that both are there.
+            called = next(one for one in settings.peers if one.name == known.peer)
+            steps = next((one for one in settings.coerce if one.name == known.coerce), None)
+            return Target(called, known.calling or settings.node.aet, steps)
+    return Target(peer(text, settings, also=settings.destinations), settings.node.aet)
+
+
+def peer(text: str, settings: model.Settings, *, also: Sequence[model.Destination] = ()) -> model.Peer:
+    """Return whom the text names, `also` completes what may be meant; raises UsageError with the way out."""
     for known in settings.peers:
         if text == known.name:
             if known.host is None:
@@ -23,7 +45,8 @@ def peer(text: str, settings: model.Settings) -> model.Peer:
                 )
             return known
     if "@" not in text:
-        raise errors.UsageError(_unknown(text, settings))
+        names = [known.name for known in settings.peers] + [known.name for known in also]
+        raise errors.UsageError(_unknown(text, names))
     return _address(text)
 
 
@@ -42,8 +65,7 @@ def _address(text: str) -> model.Peer:
     return model.Peer(name=text, aet=aet, host=host, port=port)
 
 
-def _unknown(text: str, settings: model.Settings) -> str:
-    names = [known.name for known in settings.peers]
+def _unknown(text: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
     if near:
         return f"no peer is called {text!r}; did you mean {near[0]!r}?"

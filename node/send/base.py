@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
+
+from node.dicom import patched, syntax
+
+# What becomes of a data set on its way, given its bytes and transfer syntax, which stays the same;
+# it raises BadData or UsageError when it cannot be done.
+Change = Callable[[syntax.Buffer, str], patched.Patched]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Item:
-    """One data set at rest that is to be sent unchanged."""
+    """One data set at rest that is to be sent."""
 
-    sop_class: str  # SOP Class UID
-    sop_instance: str  # SOP Instance UID
+    sop_class: str  # SOP Class UID, as it is sent
+    sop_instance: str  # SOP Instance UID, as it is sent
     syntax: str  # transfer syntax UID of the data set in the file
     path: pathlib.Path  # the file
     offset: int  # where the data set starts in it
     size: int  # length of the data set in bytes
+    change: Change | None = None  # what is done to the copy that is sent; None: it goes as it stands
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class Result:
     syntax: str = ""  # transfer syntax UID it went in; "" when it did not go
     size: int = 0  # bytes of the data set that were sent
     seconds: float = 0.0  # from the first byte to the answer
+    notes: tuple[str, ...] = ()  # what its change did beyond what was asked for: character sets, for example
 
 
 class Sender(Protocol):

@@ -1,7 +1,8 @@
 """C-ECHO and C-STORE to another DICOM application.
 
-A data set goes as it stands in its file: nothing here decodes one. What the peer does not take in the
-stored transfer syntax is failed with the reason; transcoding is another step's work, before this.
+A data set goes as it stands in its file, or as its item's change makes it: between the changed bytes the
+file's own ranges go out, and nothing is copied. What the peer does not take in the stored transfer syntax is
+failed with the reason; transcoding is another step's work, before this.
 """
 
 from __future__ import annotations
@@ -113,10 +114,9 @@ class Dimse:
                 continue
             try:
                 payload = _payload(item, buffer)
-            except OSError as error:
+            except (OSError, errors.NodeError) as error:
                 waiting.popleft()
-                why = f"{item.path} cannot be read ({error.strerror or error})"
-                yield base.Result(item, base.Failed(why))
+                yield base.Result(item, base.Failed(_unreadable(item, error)))
                 continue
             number = opened.next_id()
             request = command.request(
@@ -127,9 +127,9 @@ class Dimse:
                 priority=0,
                 has_data=True,
             )
-            sent[number] = _Sent(waiting.popleft(), time.monotonic())
+            sent[number] = _Sent(waiting.popleft(), time.monotonic(), payload)
             with contextlib.closing(payload):
-                opened.send(context, request, payload.view)
+                opened.send(context, request, payload.parts)
 
     def _not_taken(self, item: base.Item) -> str:
         syntax = contexts.TRANSFER_SYNTAXES.get(item.syntax, item.syntax)
@@ -139,11 +139,13 @@ class Dimse:
 class _Sent:
     """An item that is under way."""
 
-    __slots__ = ("begun", "item")
+    __slots__ = ("begun", "item", "notes", "size")
 
-    def __init__(self, item: base.Item, begun: float) -> None:
+    def __init__(self, item: base.Item, begun: float, payload: _Payload) -> None:
         self.item = item
         self.begun = begun
+        self.size = payload.size
+        self.notes = payload.notes
 
 
 def pairs(items: Sequence[base.Item]) -> list[Pair]:
@@ -194,23 +196,33 @@ def _answered(opened: association.Association, sent: dict[int, _Sent]) -> base.R
             one.item,
             judge(answer.status, link.comment(answer)),
             syntax=one.item.syntax,
-            size=one.item.size,
+            size=one.size,
             seconds=time.monotonic() - one.begun,
+            notes=one.notes,
         )
 
 
 class _Payload:
     """A data set's bytes for as long as they are being sent."""
 
-    __slots__ = ("_mapped", "view")
+    __slots__ = ("_mapped", "notes", "parts", "size")
 
-    def __init__(self, view: memoryview, mapped: mmap.mmap | None = None) -> None:
-        self.view = view
+    def __init__(
+        self,
+        parts: Sequence[memoryview],
+        size: int,
+        mapped: mmap.mmap | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.parts = parts[0] if len(parts) == 1 else parts  # one buffer has a shorter way
+        self.size = size
+        self.notes = notes
         self._mapped = mapped
 
     def close(self) -> None:
         """Let go of them."""
-        self.view.release()
+        for part in (self.parts,) if isinstance(self.parts, memoryview) else self.parts:
+            part.release()
         if self._mapped is not None:
             # A view of it may be left in a traceback; the mapping goes when that does.
             with contextlib.suppress(BufferError):
@@ -218,22 +230,38 @@ class _Payload:
 
 
 def _payload(item: base.Item, buffer: bytearray) -> _Payload:
-    """Read or map the data set; OSError when the file has not got all of it."""
+    """Read or map the data set and change it; OSError when the file has not got all of it."""
     fd = os.open(item.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if item.size < _MAPPED_FROM:
-            if len(buffer) < item.size:
+            if item.change is not None:
+                # What a change makes may hold on to it: it gets memory of its own.
+                buffer = bytearray(item.size)
+            elif len(buffer) < item.size:
                 buffer.extend(bytes(item.size - len(buffer)))
             view = memoryview(buffer)[: item.size]
             if os.preadv(fd, [view], item.offset) != item.size:
                 raise OSError(f"it ends before byte {item.offset + item.size}")
-            return _Payload(view)
+            return _changed(item, view, None)
         end = item.offset + item.size
         # Reading behind the end of a mapped file would end the process, not raise.
         if os.fstat(fd).st_size < end:
             raise OSError(f"it ends before byte {end}")
         mapped = mmap.mmap(fd, end, access=mmap.ACCESS_READ)
         mapped.madvise(mmap.MADV_SEQUENTIAL)
-        return _Payload(memoryview(mapped)[item.offset : end], mapped)
+        return _changed(item, memoryview(mapped)[item.offset : end], mapped)
     finally:
         os.close(fd)
+
+
+def _changed(item: base.Item, view: memoryview, mapped: mmap.mmap | None) -> _Payload:
+    if item.change is None:
+        return _Payload([view], item.size, mapped)
+    made = item.change(view, item.syntax)
+    return _Payload(made.buffers(), made.length, mapped, made.notes)
+
+
+def _unreadable(item: base.Item, error: OSError | errors.NodeError) -> str:
+    if isinstance(error, errors.NodeError):
+        return f"{item.path} cannot be changed as it must be: {error}"
+    return f"{item.path} cannot be read ({error.strerror or error})"

@@ -3,8 +3,8 @@
 A step is one table of the configuration (or of a file given to `dicom-node edit --steps`). It names what it
 does by one key, and may shape the value by others:
 
-    set = "PATH", to = VALUE                      a constant
-    copy = "PATH", into = "PATH"                  another element's value
+    set = "PATH", to = VALUE                      a constant; when = "present" or "absent", vr = "LO"
+    copy = "PATH", into = "PATH"                  another element's value, which may be shaped as below
     change = "PATH"                               shape the value that is there, in this order:
         match = "REGEX", to = "\\\\1"                 captures (a value that does not match stays)
         lookup = "FILE.csv", missing = "keep"       first column to second; keep, empty, remove or fail
@@ -13,6 +13,7 @@ does by one key, and may shape the value by others:
         prefix = "TEXT", suffix = "TEXT"
     remove = "PATH"    empty = "PATH"    keep = "PATH"
     remap = "SECRET"                              every UID by one consistent map, references included
+    original = "SYSTEM"                           keep the old values in Original Attributes Sequence
 
 Paths are those of `node.dicom.path`. Each step sees the values from before all of them; of two steps that
 reach the same element the later one counts.
@@ -20,35 +21,32 @@ reach the same element the later one counts.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import datetime
 import functools
 import pathlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 
-from node import errors
+from node import errors, model
 from node.dicom import changes as words
-from node.dicom import edit, uids
+from node.dicom import edit, encode, uids, values
+from node.dicom import path as paths
+from node.dicom import syntax as syntaxes
+from node.dicom import vr as vrs
 from node.dicom.values import Value
+from node.steps import shape
 
-LONGEST_MATCHED = 10_240  # characters; what is longer is text that no pattern should be run over
-LARGEST_TABLE = 64 << 20  # bytes of a lookup table
+_NO_TEXT = values.BYTES_VRS | {"AT", "SQ"}
+_PROBE = encode.Form(explicit=True, order="<", sets=("ISO_IR 192",))  # every text can be written in it
+_REASONS = ("COERCE", "CORRECT")  # PS3.3 C.12.1.1.9
 
-_SHAPES = ("match", "to", "lookup", "missing", "case", "shift", "prefix", "suffix")
-_KINDS: Mapping[str, frozenset[str]] = {
-    "set": frozenset({"to", "vr", "when"}),
-    "copy": frozenset({"into", *_SHAPES}),
-    "change": frozenset({*_SHAPES}),
-    "remove": frozenset(),
-    "empty": frozenset(),
-    "keep": frozenset(),
-    "remap": frozenset(),
-}
-_MISSING = ("keep", "empty", "remove", "fail")
 
-Shape = Callable[[str], Value]  # one text value to its new form, KEEP, REMOVE, or None for empty
+class Mistakes(errors.UsageError):
+    """Everything that is wrong with a list of steps."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        self.mistakes = tuple(mistakes)  # each a sentence that begins with the step's name
+        text = mistakes[0] if len(mistakes) == 1 else "\n  ".join(["these steps cannot be:", *mistakes])
+        super().__init__(text)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,202 +54,209 @@ class Coercion:
     """Steps made ready, to be applied to any number of data sets."""
 
     program: edit.Program  # what node.dicom.edit applies
+    original: edit.Original | None  # who is named in the Original Attributes Sequence; None: not kept
     descriptions: tuple[str, ...]  # one sentence per step, in order
 
+    def apply(self, buffer: syntaxes.Buffer, syntax: str) -> edit.Patched:
+        """Change a data set's bytes; raises BadData and UsageError as `edit.edit` does."""
+        return edit.edit(buffer, syntax, self.program, original=self.original)
 
-def ready(steps: Sequence[Mapping[str, object]], *, base: pathlib.Path = pathlib.Path()) -> Coercion:
-    """Make steps ready, tables lie below `base`; raises UsageError with the step and key that cannot be."""
-    made = []
-    for number, step in enumerate(steps, 1):
+    @property
+    def renames(self) -> bool:
+        """Whether the SOP Class or Instance UID may become another one."""
+        return self.program.renames
+
+
+def ready(
+    steps: Sequence[Mapping[str, object]],
+    *,
+    base: pathlib.Path = pathlib.Path(),
+    names: Sequence[str] = (),
+    files: bool = True,
+) -> Coercion:
+    """Make steps ready; tables lie below `base`, and `names` say in messages which step is meant.
+
+    Without `files`, they are for data sets that have no file meta information.
+    Raises Mistakes with everything that cannot be.
+    """
+    made: list[_Made] = []
+    mistakes: list[str] = []
+    for number, step in enumerate(steps):
         try:
-            made.append(_change(step, base))
+            one = _made(step, base)
+            if not files and one.change is not None and edit.ready([one.change]).meta:
+                raise errors.UsageError("file meta information is not sent, so that it cannot be changed")
+            made.append(one)
         except errors.NodeError as error:
-            raise errors.UsageError(f"step {number}: {error}") from error
-    return Coercion(edit.ready([change for change, _ in made]), tuple(said for _, said in made))
+            name = names[number] if names else f"step {number + 1}"
+            mistakes.append(f"{name}: {error}")
+    if mistakes:
+        raise Mistakes(mistakes)
+    program = edit.ready([one.change for one in made if one.change is not None])
+    original = next((one.original for one in reversed(made) if one.original is not None), None)
+    return Coercion(program, original, tuple(one.said for one in made))
 
 
-def _change(step: Mapping[str, object], base: pathlib.Path) -> tuple[words.Change, str]:
+def configured(wanted: model.Coercion) -> Coercion:
+    """Make the steps of a configuration ready; a mistake is told with its file and line."""
+    names = [f"{place}: coerce.{wanted.name}" for place in wanted.places]
+    return ready(wanted.steps, base=wanted.base, names=names, files=False)
+
+
+# -- each kind of step ----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Made:
+    """What one step comes to."""
+
+    said: str  # in words
+    change: words.Change | None = None  # what it does
+    original: edit.Original | None = None  # the record that it asks for
+
+
+def _made(step: Mapping[str, object], base: pathlib.Path) -> _Made:
     kinds = [kind for kind in _KINDS if kind in step]
     if len(kinds) != 1:
         found = " and ".join(kinds) or ", ".join(map(repr, step)) or "nothing"
-        raise errors.UsageError(f"has {found}: it takes exactly one of {', '.join(_KINDS)}")
+        raise errors.UsageError(f"it has {found}: a step takes exactly one of {', '.join(_KINDS)}")
     kind = kinds[0]
+    allowed, make = _KINDS[kind]
     for key in step:
-        if key != kind and key not in _KINDS[kind]:
-            allowed = ", ".join(sorted(_KINDS[kind])) or "nothing else"
-            raise errors.UsageError(f"{key!r} does not go with {kind!r}: it takes {allowed}")
-    path = _text(step, kind)
-    if kind == "set":
-        return _constant(step, path)
-    if kind == "remove":
-        return words.Remove(path), f"remove {path}"
-    if kind == "empty":
-        return words.Empty(path), f"empty {path}"
-    if kind == "keep":
-        return words.Keep(path), f"keep {path} as it is"
-    if kind == "remap":
-        remap = functools.lru_cache(1 << 16)(functools.partial(uids.derived, "", path))
-        return words.RemapUids(remap), "replace every UID by one that is derived from it, the same everywhere"
-    shapes, said = _shapes(step, base)
-    if kind == "copy":
-        into = _text(step, "into")
-        function = functools.partial(_copied, path, shapes)
-        said = f"copy {path} into {into}" + (f", {said}" if said else "")
-        return words.Apply(into, function, words=f"copy {path} into", absent=True), said
-    if not shapes:
-        raise errors.UsageError(f"change = {path!r} says nothing to do: give one of {', '.join(_SHAPES)}")
-    return words.Apply(path, functools.partial(_shaped, shapes), words=said), f"{path}: {said}"
+        if key != kind and key not in allowed:
+            also = f"it takes {', '.join(allowed)}" if allowed else "it takes nothing else"
+            raise errors.UsageError(f"{key!r} does not go with {kind!r}: {also}")
+    made = make(step, base)
+    if made.change is not None:
+        edit.ready([made.change])  # a path that cannot be is this step's mistake
+    return made
 
 
-def _constant(step: Mapping[str, object], path: str) -> tuple[words.Change, str]:
+def _constant(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+    path = shape.text(step, "set")
     if "to" not in step:
         raise errors.UsageError(f"set = {path!r} needs a value: to = ...")
     when = str(step.get("when", words.When.ALWAYS.value))
     if when not in list(words.When):
         raise errors.UsageError(f"when = {when!r}: it is one of {', '.join(words.When)}")
-    vr = _text(step, "vr") if "vr" in step else None
+    vr = _vr(step)
+    _check_value(path, step["to"], vr)
     change = words.Set(path, step["to"], vr, words.When(when))
-    return change, str(change)
+    return _Made(str(change), change)
 
 
-def _text(step: Mapping[str, object], key: str) -> str:
-    value = step.get(key)
-    if not isinstance(value, str) or not value:
-        raise errors.UsageError(f"{key} = {value!r}: it takes a text")
-    return value
-
-
-# -- shapes ---------------------------------------------------------------------------------------
-
-
-def _shapes(step: Mapping[str, object], base: pathlib.Path) -> tuple[tuple[Shape, ...], str]:
-    found: list[Shape] = []
-    said: list[str] = []
-    if "match" in step or "to" in step:
-        pattern, to = _text(step, "match"), step.get("to", "")
-        found.append(_matching(pattern, str(to)))
-        said.append(f"where it matches {pattern!r} make it {to!r}")
-    if "lookup" in step or "missing" in step:
-        name, missing = _text(step, "lookup"), str(step.get("missing", "keep"))
-        if missing not in _MISSING:
-            raise errors.UsageError(f"missing = {missing!r}: it is one of {', '.join(_MISSING)}")
-        table = read_table(base / name)
-        found.append(functools.partial(_looked_up, table, missing, name))
-        said.append(f"look it up in {name} ({len(table)} entries; {missing} what is not there)")
-    if "case" in step:
-        case = _text(step, "case")
-        if case not in ("upper", "lower"):
-            raise errors.UsageError(f"case = {case!r}: it is upper or lower")
-        found.append(str.upper if case == "upper" else str.lower)
-        said.append(f"{case} case")
-    if "shift" in step:
-        days = step["shift"]
-        if not isinstance(days, int) or isinstance(days, bool) or not -40_000 <= days <= 40_000:
-            raise errors.UsageError(f"shift = {days!r}: it takes whole days, -40000 to 40000")
-        found.append(functools.partial(_shifted, days))
-        said.append(f"move the date by {days:+d} days")
-    for key, where in (("prefix", "put {!r} before it"), ("suffix", "put {!r} behind it")):
-        if key in step:
-            text = _text(step, key)
-            found.append(functools.partial(_joined, text, key == "prefix"))
-            said.append(where.format(text))
-    return tuple(found), ", then ".join(said)
-
-
-def _matching(pattern: str, to: str) -> Shape:
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise errors.UsageError(f"match = {pattern!r} is no regular expression: {error}") from error
-    try:
-        # An empty group set tells at once whether the template names groups that there are not.
-        re.compile(pattern + "|").match("").expand(to)  # type: ignore[union-attr]
-    except (re.error, IndexError) as error:
-        raise errors.UsageError(f"to = {to!r} does not fit {pattern!r}: {error}") from error
-
-    def shape(value: str) -> Value:
-        if len(value) > LONGEST_MATCHED:
-            return words.KEEP
-        found = compiled.search(value)
-        return words.KEEP if found is None else found.expand(to)
-
-    return shape
-
-
-def _looked_up(table: Mapping[str, str], missing: str, name: str, value: str) -> Value:
-    found = table.get(value.strip())
-    if found is not None:
-        return found
-    if missing == "fail":
-        # The value may be a patient's: it stays out of logs.
-        raise errors.UsageError(f"the value is not in {name}")
-    return {"keep": words.KEEP, "empty": None, "remove": words.REMOVE}[missing]
-
-
-_DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})(.*)", re.DOTALL)
-
-
-def _shifted(days: int, value: str) -> Value:
-    found = _DATE.fullmatch(value.strip())
-    if found is None:
-        return None  # a partial or broken date cannot be moved, and must not stay as it is
-    try:
-        date = datetime.date(int(found[1]), int(found[2]), int(found[3]))
-        moved = date + datetime.timedelta(days=days)
-    except (ValueError, OverflowError):
+def _vr(step: Mapping[str, object]) -> str | None:
+    if "vr" not in step:
         return None
-    return f"{moved:%Y%m%d}{found[4]}"
+    vr = shape.text(step, "vr")
+    if vr not in vrs.SHORT_VRS and vr not in vrs.LONG_VRS:
+        raise errors.UsageError(f"there is no VR {vr!r}")
+    return vr
 
 
-def _joined(text: str, before: bool, value: str) -> str:
-    return text + value if before else value + text
+def _check_value(path: str, value: Value, vr: str | None) -> None:
+    """Refuse what the element cannot hold before the first file is opened, where its VR is known."""
+    leaf = paths.parse(path).leaf
+    if not leaf.exact or (vr is None and vrs.signed_or_not(leaf.tag)):
+        return
+    wanted = vr or vrs.of(leaf.tag)
+    if wanted != "UN":  # a private element: its file may know more
+        try:
+            encode.whole(leaf.tag, wanted, value, _PROBE)
+        except values.BadValue as fault:
+            raise errors.UsageError(f"{path} {vrs.show(leaf.tag)}: {fault}") from None
 
 
-def _shaped(shapes: Sequence[Shape], value: Value, facts: words.Facts) -> Value:
-    """Run the shapes over each value of an element, one after the other."""
-    if value is None:
-        return words.KEEP
-    if isinstance(value, tuple):
-        parts = [_one(shapes, part) for part in value]
-        if all(part is words.REMOVE for part in parts):
-            return words.REMOVE
-        return tuple("" if part is None or part is words.REMOVE else part for part in parts)
-    return _one(shapes, value)
+def _copy(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+    source, into = shape.text(step, "copy"), shape.text(step, "into")
+    found = paths.parse(source)
+    if found.anywhere or not all(one.exact or one.creator is not None for one in found.steps):
+        raise errors.UsageError(f"copy = {source!r} may be many elements: name one")
+    if found.leaf.tag >> 16 == 0x0002:
+        raise errors.UsageError(f"copy = {source!r} is file meta information, which cannot be copied")
+    shapes, said = shape.made(step, base)
+    _check_text(found)
+
+    def function(value: Value, facts: words.Facts) -> Value:
+        there = facts.get(source)
+        if there is None:
+            return words.KEEP
+        if not shapes:
+            return there
+        shaped = shape.apply(shapes, there)
+        return there if shaped is words.KEEP else shaped
+
+    change = words.Apply(into, function, words=f"copy {source} into", absent=True)
+    return _Made(f"copy {source} into {into}" + (f", {said}" if said else ""), change)
 
 
-def _one(shapes: Sequence[Shape], value: Value) -> Value:
-    text = value if isinstance(value, str) else str(value)
-    for shape in shapes:
-        made = shape(text)
-        if made is words.REMOVE or made is None:
-            return made
-        if made is not words.KEEP:
-            text = made
-    return text
+def _shaped(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+    path = shape.text(step, "change")
+    _check_text(paths.parse(path))
+    shapes, said = shape.made(step, base)
+    if not shapes:
+        raise errors.UsageError(f"change = {path!r} says nothing to do: give one of {', '.join(shape.KEYS)}")
+
+    def function(value: Value, facts: words.Facts) -> Value:
+        return shape.apply(shapes, value)
+
+    return _Made(f"change {path}: {said}", words.Apply(path, function, words=f"{said}:"))
 
 
-def _copied(path: str, shapes: Sequence[Shape], value: Value, facts: words.Facts) -> Value:
-    source = facts.get(path)
-    if source is None:
-        return words.KEEP
-    return _shaped(shapes, source, facts) if shapes else source
+def _check_text(path: paths.Path) -> None:
+    leaf = path.leaf
+    vr = leaf.vr or (vrs.of(leaf.tag) if leaf.exact and not leaf.tag & 0x10000 else "")
+    if vr in _NO_TEXT:
+        raise errors.UsageError(f"{path} holds {vr}: only text and numbers can be copied or shaped")
 
 
-def read_table(path: pathlib.Path) -> dict[str, str]:
-    """Read a lookup table: CSV, first column to second; lines that begin with # are comments."""
-    try:
-        if path.stat().st_size > LARGEST_TABLE:
-            raise errors.UsageError(f"{path} is larger than {LARGEST_TABLE >> 20} MiB")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise errors.UsageError(f"the lookup table {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise errors.UsageError(f"the lookup table {path} is not UTF-8 at byte {error.start}") from error
-    table: dict[str, str] = {}
-    for number, row in enumerate(csv.reader(text.splitlines()), 1):
-        if not row or row[0].startswith("#"):
-            continue
-        if len(row) < 2:
-            raise errors.UsageError(f"{path} line {number}: two columns are needed, there is {len(row)}")
-        table[row[0].strip()] = row[1].strip()
-    return table
+def _removal(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+    change = words.Remove(shape.text(step, "remove"))
+    return _Made(str(change), change)
+
+
+def _emptying(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+    change = words.Empty(shape.text(step, "empty"))
+    return _Made(str(change), change)
+
+
+def _keeping(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+    change = words.Keep(shape.text(step, "keep"))
+    return _Made(f"{change} as it is", change)
+
+
+def _remapping(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+    # A study refers to the same few UIDs over and over; the bound keeps memory flat over a whole archive.
+    derived = functools.lru_cache(1 << 16)(functools.partial(uids.derived, "", shape.text(step, "remap")))
+    said = "replace each UID by one derived from it with a secret, the same everywhere, references included"
+    return _Made(said, words.RemapUids(derived))
+
+
+def _record(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+    system, reason, source = (
+        shape.text(step, "original"),
+        step.get("reason", "COERCE"),
+        step.get("source", ""),
+    )
+    if reason not in _REASONS:
+        raise errors.UsageError(f"reason = {reason!r}: it is one of {', '.join(_REASONS)}")
+    for tag, value in ((0x04000563, system), (0x04000564, source)):
+        try:
+            encode.whole(tag, "LO", value, _PROBE)
+        except values.BadValue as fault:
+            raise errors.UsageError(f"{vrs.keyword(tag)}: {fault}") from None
+    said = f"keep the values from before in Original Attributes Sequence, as changed by {system}"
+    return _Made(said, original=edit.Original(system, str(reason), str(source)))
+
+
+_Maker = Callable[[Mapping[str, object], pathlib.Path], _Made]
+_KINDS: Mapping[str, tuple[tuple[str, ...], _Maker]] = {
+    "set": (("to", "vr", "when"), _constant),
+    "copy": (("into", *shape.KEYS), _copy),
+    "change": (shape.KEYS, _shaped),
+    "remove": ((), _removal),
+    "empty": ((), _emptying),
+    "keep": ((), _keeping),
+    "remap": ((), _remapping),
+    "original": (("reason", "source"), _record),
+}

@@ -43,7 +43,10 @@ def test_strings_lists_and_comments_do_not_confuse() -> None:
         ("a", "b.c", "in", "ner"): 13,
         ("a", "b.c", "in", "ner", "key"): 13,
         ("many",): 15,
-        ("many", "v"): 18,
+        ("many", "0"): 15,
+        ("many", "0", "v"): 16,
+        ("many", "1"): 17,
+        ("many", "1", "v"): 18,
     }
 
 

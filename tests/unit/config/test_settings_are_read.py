@@ -34,11 +34,13 @@ def test_the_example_is_the_defaults_and_a_harmless_peer() -> None:
 
 def test_every_line_of_the_example_that_is_commented_out_works_too(tmp_path: pathlib.Path) -> None:
     lines = EXAMPLE.read_text().splitlines()
-    text = "\n".join(re.sub(r"^# (?=\[[a-z]+\.|[a-z_]+(\.[A-Za-z]+)? = )", "", line) for line in lines)
+    text = "\n".join(re.sub(r"^# (?=\[\[?[a-z]+\.|[a-z_]+(\.[A-Za-z]+)? = )", "", line) for line in lines)
     settings = load(tmp_path, text)
     assert settings.storage.retention == model.RetentionSettings(90 * 86400.0, 2 * 10**12)
     assert settings.tls.client_certificate
     assert [peer.name for peer in settings.peers] == ["workstation", "ct1", "pacs"]
+    assert [(one.name, len(one.steps)) for one in settings.coerce] == [("tidy", 2)]
+    assert settings.destinations[0].coerce == "tidy"
     assert [rule.name for rule in settings.rules] == ["no-reports", "research", "test-patients"]
     assert settings.rules[1].keep == 14 * 86400.0
     assert settings.rules[2].when == {"PatientID": ("TEST*", "QA-*")}
@@ -167,7 +169,7 @@ def test_settings_cross_to_another_process() -> None:
 
 def test_values_have_the_types_that_the_settings_declare(tmp_path: pathlib.Path) -> None:
     lines = EXAMPLE.read_text().splitlines()
-    text = "\n".join(re.sub(r"^# (?=\[[a-z]+\.|[a-z_]+(\.[A-Za-z]+)? = )", "", line) for line in lines)
+    text = "\n".join(re.sub(r"^# (?=\[\[?[a-z]+\.|[a-z_]+(\.[A-Za-z]+)? = )", "", line) for line in lines)
     settings = load(tmp_path, text)
     for part in (
         settings.node,
