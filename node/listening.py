@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from node import commit, log, model, receive, state, supervise
@@ -55,7 +56,7 @@ class Listener:
                 **committing.Commit(self._committer, counts).handlers(),
             },
             settings.limits,
-            Journalist(counts, line),
+            Journalist(counts, line, self._store.ended),
             slots=shared.slots.of(number - 1),
             congested=self._watermark.congested,
         )
@@ -160,9 +161,15 @@ class Watermark:
 class Journalist:
     """Tells log, metrics and the status page what becomes of associations."""
 
-    def __init__(self, counts: metrics.Metrics, line: supervise.Line) -> None:
+    def __init__(
+        self,
+        counts: metrics.Metrics,
+        line: supervise.Line,
+        ended: Callable[[association.Association], None],
+    ) -> None:
         self._counts = counts
         self._line = line
+        self._ended = ended  # told of each that ends, however it does
 
     def opened(self, link: association.Association) -> None:
         facts = link.facts
@@ -180,6 +187,7 @@ class Journalist:
         )
 
     def closed(self, link: association.Association) -> None:
+        self._ended(link)
         facts = link.facts
         seconds = round(time.time() - link.started, 3)
         self._counts.association_closed(facts.peer_name)
@@ -199,6 +207,7 @@ class Journalist:
             self._tell(facts, seconds, link.messages, "released", good=True)
 
     def aborted(self, link: association.Association, fault: faults.AssociationLost) -> None:
+        self._ended(link)
         facts = link.facts
         seconds = round(time.time() - link.started, 3)
         self._counts.association_closed(facts.peer_name, "aborted")

@@ -7,7 +7,7 @@ import dataclasses
 import pathlib
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from node import adopt, commit, metrics, model, receive
 from node.files import journal, layout
@@ -25,14 +25,17 @@ class Heard:
 
     def __init__(self) -> None:
         self.crashes: list[BaseException] = []
+        self.ended: Callable[[association.Association], None] = lambda _: None
 
     def opened(self, link: association.Association) -> None: ...
 
     def rejected(self, facts: association.Facts, rejection: pdu.Rejection) -> None: ...
 
-    def closed(self, link: association.Association) -> None: ...
+    def closed(self, link: association.Association) -> None:
+        self.ended(link)
 
-    def aborted(self, link: association.Association, fault: faults.AssociationLost) -> None: ...
+    def aborted(self, link: association.Association, fault: faults.AssociationLost) -> None:
+        self.ended(link)
 
     def dropped(self, facts: association.Facts, why: str) -> None: ...
 
@@ -50,6 +53,7 @@ class Small:
     data: layout.Data  # its data directory
     database: db.Database  # its index
     receiver: receive.Receiver  # what C-STORE writes to
+    counts: metrics.Metrics  # what is counted
     committer: commit.Committer  # what reports
 
     @property
@@ -85,6 +89,7 @@ def node(
         reach = commit.Reach(tuple(peers), AET, model.TlsSettings())
         committer = commit.Committer(database, data, reach, counts, pause=lambda _: pause)
         storing = store.Store(receiver, counts)
+        heard.ended = storing.ended
         storing.allowed = conflict.RefuseConflicts(database, data) if refuse else None
         sock = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         listener = acceptor.Acceptor(
@@ -108,7 +113,7 @@ def node(
         for thread in threads:
             thread.start()
         try:
-            yield Small(sock.getsockname(), data, database, receiver, committer)
+            yield Small(sock.getsockname(), data, database, receiver, counts, committer)
         finally:
             listener.drain(0.5)
             stop.set()

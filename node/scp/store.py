@@ -66,6 +66,13 @@ class Store:
         if log.debugging():
             _log_stored(arrival, seconds)
 
+    def ended(self, link: association.Association) -> None:
+        """Hand over what an association that has ended counted; its owner calls this."""
+        # Not a finalizer: one that runs in the collector may find its own thread holding the lock it needs.
+        mine = self._links.pop(link, None)
+        if mine is not None:
+            mine.tally.close()
+
     def _take(self, message: association.Message, sender: receive.Sender) -> model.Arrival:
         asked = message.command
         context = message.context
@@ -124,8 +131,6 @@ class Store:
         )
         limit = None if peer is None or not peer.rate else self._pace(peer.name, peer.rate)
         mine = _Link(sender, self._counts.tally(facts.peer_name), limit)
-        # Handed over whenever the association goes away, however it ended.
-        weakref.finalize(link, mine.tally.close)
         self._links[link] = mine
         return mine
 

@@ -13,6 +13,9 @@ from node.dicom import commitment, statuses, uids
 from node.send import base, link
 from node.wire import acceptor, association, command, contexts, faults, pdu, policy
 
+# Short: it is tried again anyhow, and a node that stops must not wait for a host that is not there.
+_PATIENCE = association.Timeouts(request=5.0, pdu=30.0, idle=30.0)
+
 
 def report(
     peer: model.Peer,
@@ -24,7 +27,9 @@ def report(
     """Tell a requester, over a new association on which we are the provider, what is committed."""
     proposed = [contexts.Proposed(commitment.SOP_CLASS, link.PLAIN)]
     try:
-        with link.opened(peer, calling, secure, proposed, scp=[commitment.SOP_CLASS]) as opened:
+        with link.opened(
+            peer, calling, secure, proposed, scp=[commitment.SOP_CLASS], timeouts=_PATIENCE
+        ) as opened:
             # A peer that does not know role selection may take the context and answer nothing about roles.
             context = opened.find(commitment.SOP_CLASS, scp=True) or opened.find(commitment.SOP_CLASS)
             if context is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import subprocess
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -200,6 +201,26 @@ def test_an_association_that_breaks_off_leaves_nothing(running: small.Small) -> 
         assert connection.execute(sqlalchemy.select(tables.arrival.c.sop_instance)).scalars().all() == [
             good.sop_instance
         ]
+
+
+def test_what_an_association_stored_is_counted_when_it_ends(running: small.Small) -> None:
+    made = make.series(3)
+    with scu.call(running.address, made) as caller:
+        for one in made:
+            caller.store(one)
+        assert caller.store(made[0], sop_instance="1.2.3").status == 0xA900
+        caller.release()
+    size = sum(len(one.data) for one in made)
+    for _ in range(100):
+        shown = running.counts.render().decode()
+        if f"{float(size)}" in shown:
+            break
+        threading.Event().wait(0.02)
+    counted = {
+        line.split(" ")[0]: line.split(" ")[1] for line in shown.splitlines() if "received_total" in line
+    }
+    assert [value for name, value in counted.items() if 'outcome="stored"' in name] == ["3.0"], counted
+    assert [value for name, value in counted.items() if 'outcome="refused"' in name] == ["1.0"], counted
 
 
 def test_dcmtk_stores_and_echoes(running: small.Small, tmp_path: pathlib.Path) -> None:
