@@ -1,7 +1,7 @@
 # make run        install into .venv (pinned, hashes checked), migrate, start the node
 # make test       the tests                          make lint      ruff, mypy --strict, layers
 # make bench      against the peers; ONLY=ingest     make soak      the long forms of the tests
-# make fuzz       mutated PDUs and data sets for an hour (SECONDS=3600)
+# make fuzz       mutated input, an hour each (SECONDS=3600)
 # make install    a service under /opt/dicom-node    make lock      resolve the dependencies anew
 # make wheel      dist/*.whl                         make clean     everything that was made here
 
@@ -29,7 +29,8 @@ soak: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m soak --timeout=0 $(ARGS)
 
 fuzz: $(VENV)/.dev
-	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+	@for file in tests/fuzz/[a-z]*.py; do name=$$(basename $$file .py); echo "fuzzing $$name for $(SECONDS) s"; \
+	    $(BIN)/python -m tests.fuzz.$$name --seconds $(SECONDS) || exit 1; done
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m bench $(ONLY) $(ARGS)
