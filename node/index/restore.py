@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import sqlalchemy
 
 from node import model
-from node.index import db, ingest, keys, remove, tables
+from node.index import db, ingest, keys, overrides, remove, tables
 
 _CARRIED = (tables.commitment, tables.commitment_item, tables.progress)
 
@@ -135,7 +135,8 @@ def _target(connection: sqlalchemy.Connection, one: ingest.Decided) -> int | Non
 
 
 def carry(old: db.Database, new: db.Database) -> None:
-    """Take over what only the index knew: open commitments, and where long jobs resume."""
+    """Take over what only the index knew: names and orders given here, commitments, where jobs resume."""
+    overrides.carry(old, new)
     with old.read() as source, new.write() as target:
         for table in _CARRIED:
             rows = [dict(row) for row in source.execute(sqlalchemy.select(table)).mappings()]
