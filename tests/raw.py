@@ -176,10 +176,10 @@ class Heard:
     def crashed(self, facts: association.Facts, error: BaseException) -> None:
         self.crashes.append(error)
 
-    def wait(self, kind: str) -> list[str]:
-        """The texts of one kind of event, once there is one."""
+    def wait(self, kind: str, number: int = 1) -> list[str]:
+        """The texts of one kind of event, once there are so many."""
         deadline = time.monotonic() + 10
-        while not self.of(kind) and time.monotonic() < deadline:
+        while len(self.of(kind)) < number and time.monotonic() < deadline:
             time.sleep(0.005)
         return self.of(kind)
 

@@ -355,6 +355,9 @@ class Association(reading.Reader):
         except faults.AssociationLost as fault:
             self._lose(fault)
             raise
+        if self._view is not None:
+            self._buffers.give(self._view)
+            self._view = None
         self._close(_LINGER if self._released else 0.0)
 
     def _await_release(self) -> None:
@@ -413,9 +416,7 @@ class Association(reading.Reader):
     def _close(self, linger: float) -> None:
         self.open = False
         self._stream.close(linger)
-        if self._view is not None:
-            # Not handed back: somebody may still hold a fragment that lies in it.
-            self._view = None
+        self._view = None  # not handed back: a handler may still hold a fragment that lies in it
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,11 @@
+"""The short form of the PDU fuzzer."""
+
+from __future__ import annotations
+
+import pathlib
+
+from tests.fuzz import pdus
+
+
+def test_mutated_conversations_break_nothing(tmp_path: pathlib.Path) -> None:
+    assert pdus.fuzz(4.0, seed=1, folder=tmp_path) > 100
