@@ -14,7 +14,7 @@ import pydicom
 
 from bench import corpora, harness
 from bench.harness import Target
-from node.dicom import check, edit, header, scan, shapes
+from node.dicom import check, edit, header, layouts, scan, shapes
 from node.dicom import vr as vrs
 
 PIXELS = vrs.PIXEL_DATA
@@ -184,5 +184,5 @@ def _pydicom_edit(raw: bytes) -> object:
 
 
 def _forget() -> None:
-    for known in shapes.SHAPES.values():
+    for known in (*shapes.SHAPES.values(), *layouts.LAYOUTS.values()):
         known.forget()

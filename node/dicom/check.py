@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node import model
-from node.dicom import shapes
+from node.dicom import layouts, shapes
 from node.dicom import syntax as syntaxes
 from node.dicom import vr as vrs
 from node.dicom import walk as walking
@@ -11,6 +11,7 @@ from node.dicom.syntax import Buffer
 
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 _NEVER = walking.NEVER
+_MANY = 2000  # elements up to which a table is made on the way, so that the next file's can be recognised
 _BATCH = 4096  # rows looked at before they are forgotten
 _STUDY, _SERIES = 0x0020000D, 0x0020000E
 
@@ -20,16 +21,28 @@ def check(
 ) -> model.Identity:
     """Who the instance says it is, "" where it does not; `errors.BadData` when its framing is not sound.
 
-    Every element's length is held against what encloses it, pixel values are skipped by theirs, and no
-    memory is taken by the element, so that it stays flat whatever comes. What is tolerated stands in
+    Every element's length is held against what encloses it, pixel values are skipped by theirs, and memory
+    stays flat however many elements come. What is tolerated stands in
     `node.dicom.walk`. A deflated data set is inflated, up to `cap` bytes.
     """
     enc = syntaxes.encoding(syntax)
     if enc.deflated:
         buffer = syntaxes.inflate(buffer, cap)
     end = len(buffer)
-    if end:
-        walking.refuse_other_things(buffer, 0, end, enc)
+    try:
+        rows, _ = walking.walk(buffer, 0, end, enc, depth=depth, most=_MANY)
+    except walking.TooMany:
+        return _check_without_table(buffer, end, enc, depth)
+    top = layouts.tops(rows)
+    found = []
+    for tag in (_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES):
+        at = top.get(tag)
+        found.append("" if at is None else _uid(buffer, rows[at][3], rows[at][4]))
+    return model.Identity(*found)
+
+
+def _check_without_table(buffer: Buffer, end: int, enc: syntaxes.Encoding, depth: int) -> model.Identity:
+    """The same walk for a data set of very many elements, which keeps nothing of them."""
     order, explicit = enc.order, enc.explicit
     read_explicit, read_implicit, _ = walking.readers(order)
     short, known = vrs.SHORT[order], vrs.IMPLICIT

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from node import errors
-from node.dicom import charset, scan, values, walk
+from node.dicom import charset, layouts, scan, values, walk
 from node.dicom import vr as vrs
 from node.dicom.syntax import Buffer, encoding, inflate
 
@@ -190,16 +190,22 @@ def attributes(buffer: Buffer, syntax: str) -> Header:
     if enc.deflated:
         buffer = inflate(buffer)
     rows, _ = walk.walk(buffer, 0, len(buffer), enc, stop=_LAST, most=_MOST_ELEMENTS)
-    top = {row[0]: row for row in reversed(rows) if row[5] < 0}  # of one that stands twice, the first
-    at = top.get(_CHARSET)
-    sets = _codes(bytes(buffer[at[3] : at[4]])) if at else ()
+    top = layouts.tops(rows)
+    sets: tuple[str, ...] = ()
+    if _CHARSET in top:
+        row = rows[top[_CHARSET]]
+        sets = _codes(bytes(buffer[row[3] : row[4]]))
     decode = charset.decoder(sets)
     order = enc.order
     found: list[Any] = []
     notes: list[Note] = []
     for name, tag, read, absent in _FIELDS:
-        row = top.get(tag)
-        if row is None or row[3] == row[4]:
+        at = top.get(tag)
+        if at is None:
+            found.append(absent)
+            continue
+        row = rows[at]
+        if row[3] == row[4]:
             found.append(absent)
             continue
         raw = bytes(buffer[row[3] : row[4]])
@@ -212,11 +218,11 @@ def attributes(buffer: Buffer, syntax: str) -> Header:
         found.append(value)
     if sets and not charset.known(sets):
         notes.append(Note("charset", _CHARSET, "\\".join(sets)[:64], "not a character set that is known"))
-    requests = _requests(buffer, rows, top[_REQUESTS], decode) if _REQUESTS in top else ()
+    requests = _requests(buffer, rows, rows[top[_REQUESTS]], decode) if _REQUESTS in top else ()
     references: tuple[Reference, ...] = ()
     for sequence in _REFERENCES:
         if sequence in top:
-            references += _references(buffer, rows, top[sequence])
+            references += _references(buffer, rows, rows[top[sequence]])
     if len(references) > _MOST_REFERENCES:
         notes.append(
             Note("references", _REFERENCES[0], str(len(references)), "more references than are kept")

@@ -71,12 +71,13 @@ class Run:
             elif rule.inserts:
                 tag = self._tag_in(rule.leaf, TOP, form) if rule.tag & 0x10000 else rule.tag
                 self._insert(rule, tag, TOP, form)
-        if self.table.repeated:  # a tag that stands twice at the top
+        repeated = self.table.repeated_among(self.program.looked_at)
+        if repeated:  # a tag that stands twice at the top
             by_tag = {rule.tag: rule for rule in rules}
-            for row in self.table.repeated:
-                rule = by_tag.get(self.rows[row][0])  # type: ignore[assignment]
-                if rule is not None:
-                    self._change(rule, row, form)
+            for row in repeated:
+                found = by_tag.get(self.rows[row][0])
+                if found is not None:
+                    self._change(found, row, form)
 
     def _sweep(self) -> None:
         """Rules for every depth: one look at each element, however many rules there are."""

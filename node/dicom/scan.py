@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from node.dicom import values
+from node.dicom import layouts, values
 from node.dicom import vr as vrs
 from node.dicom import walk as walking
 from node.dicom.check import check
@@ -51,7 +51,6 @@ class Table:
         "_children",
         "_primed",
         "_primed_tags",
-        "_repeated",
         "_sets",
         "_top",
         "_tops",
@@ -71,7 +70,6 @@ class Table:
         self._primed: dict[int, int] = {}
         self._primed_tags: frozenset[int] = frozenset()
         self._tops: tuple[list[int], list[int]] | None = None
-        self._repeated: list[int] = []
         self._children: dict[int, list[int]] | None = None
         self._sets: dict[int, tuple[str, ...]] = {}
         self._unknown: dict[int, bool] = {}
@@ -89,29 +87,27 @@ class Table:
     def top(self) -> dict[int, int]:
         """Row by tag of the elements that lie in no sequence; of a tag that stands twice, the first."""
         if self._top is None:
-            rows = self.rows
-            tops = [at for at, row in enumerate(rows) if row[5] < 0]
-            top = {rows[at][0]: at for at in tops}
-            if len(top) != len(tops):
-                top = {rows[at][0]: at for at in reversed(tops)}
-                first = set(top.values())
-                self._repeated = [at for at in tops if at not in first]
-                top = {rows[at][0]: at for at in tops if at in first}
-            self._top = top
+            self._top = layouts.tops(self.rows)
         return self._top
 
-    @property
-    def repeated(self) -> list[int]:
-        """Rows at the top whose tag stood there before, which none should; known once asked for."""
-        return self._repeated
+    def repeated_among(self, tags: frozenset[int]) -> list[int]:
+        """Rows at the top with one of these tags that stood there before, which no data set should have."""
+        if self._top is None and self._primed_tags == tags:  # then each was met once
+            return []
+        rows, top = self.rows, self.top
+        if isinstance(rows, layouts.KnownRows) and rows.once is None:
+            rows.once = len(top) == sum(row[5] < 0 for row in rows)
+        if isinstance(rows, layouts.KnownRows) and rows.once:
+            return []
+        return [at for at, row in enumerate(rows) if row[0] in tags and row[5] < 0 and top[row[0]] != at]
 
     def prime(self, tags: frozenset[int]) -> dict[int, int]:
         """Row by tag of these top-level elements, for who needs few of them; `find` then answers from it."""
-        if self._top is not None:
-            return self._top
+        if self._top is not None or isinstance(self.rows, layouts.KnownRows):
+            return self.top
         pairs = [(row[0], at) for at, row in enumerate(self.rows) if row[0] in tags and row[5] < 0]
         primed = dict(pairs)
-        if len(primed) != len(pairs):
+        if len(primed) != len(pairs):  # of a tag that stands twice, the first
             return self.top
         self._primed, self._primed_tags = primed, tags
         return primed
@@ -120,8 +116,7 @@ class Table:
         """Where an element belongs at the top: before the first with a higher tag, or at the end."""
         if self._tops is None:
             tags = list(self.top)
-            ordered = not self._repeated and tags == sorted(tags)
-            self._tops = (tags, list(self.top.values())) if ordered else ([], [])
+            self._tops = (tags, list(self.top.values())) if tags == sorted(tags) else ([], [])
         tags, at = self._tops
         if tags:
             place = bisect.bisect_left(tags, tag)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from node import errors
-from node.dicom import shapes
+from node.dicom import layouts, shapes
 from node.dicom import vr as vrs
 from node.dicom.syntax import Buffer, Encoding
 
@@ -25,6 +25,10 @@ Row = shapes.Row
 
 _ITEM, _ITEM_END, _SEQUENCE_END = vrs.ITEM, vrs.ITEM_END, vrs.SEQUENCE_END
 _UNDEFINED = vrs.UNDEFINED
+
+
+class TooMany(errors.BadData):
+    """More elements than a table is made for; `check` takes such a data set all the same."""
 
 
 @functools.cache
@@ -39,6 +43,10 @@ def readers(order: str) -> tuple[Callable[..., tuple[Any, ...]], ...]:
 
 def lie(what: str, offset: int, tag: int | None = None) -> NoReturn:
     raise errors.BadData(what, offset=offset, tag=tag)
+
+
+def too_many(most: int, offset: int) -> NoReturn:
+    raise TooMany(f"more than {most} elements", offset=offset)
 
 
 def is_padding(buffer: Buffer, start: int, end: int) -> bool:
@@ -110,6 +118,11 @@ def walk(
     """
     if end > start:
         refuse_other_things(buffer, start, end, enc)
+    book = layouts.LAYOUTS[enc.order, enc.explicit]
+    key = (start, end, stop, depth)
+    known_rows = book.recall(buffer, key)
+    if known_rows is not None and len(known_rows[0]) < most:
+        return known_rows
     rows: list[Row] = []
     append = rows.append
     order, explicit = enc.order, enc.explicit
@@ -158,13 +171,14 @@ def walk(
                         append((tag, name, pos, offset, after, row))
                         pos = after
                 if len(rows) >= most:
-                    lie(f"more than {most} elements", pos)
+                    too_many(most, pos)
                 if pos > limit:
                     last = rows[-1]
                     lie(f"a length of {last[4] - last[3]} reaches beyond what encloses it", last[2], last[0])
 
                 if pos == limit and not undefined:  # a scope of defined length ends here
                     if not stack:
+                        book.learn(buffer, key, rows, pos)
                         return rows, pos
                     row, limit, undefined, explicit, sequence = stack.pop()
                     if trial is not None and len(stack) <= trial[1]:
@@ -232,6 +246,7 @@ def walk(
                         continue
                     lie("an item or delimiter stands where an element must", pos, tag)
                 if not stack and tag >= outer and stop is not None and tag >= stop:
+                    book.learn(buffer, key, rows, pos)
                     return rows, pos
                 if tag == 0 and not stack and is_padding(buffer, pos, limit):
                     return rows, pos
@@ -265,6 +280,8 @@ def walk(
                     explicit = False
                 row, limit, undefined, sequence, pos = index, after, length == _UNDEFINED, True, offset
                 barrier = NEVER
+        except TooMany:
+            raise
         except errors.BadData:
             if trial is None:
                 raise
