@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
+import pathlib
 import re
 import struct
 from collections.abc import Mapping
+from typing import Any
 
 # fmt: off
 SHORT_VRS = ("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FL", "FD", "IS", "LO", "LT", "PN", "SH", "SL", "SS",
@@ -37,26 +40,45 @@ LONG = {order: _codes(LONG_VRS, order) for order in "<>"}
 
 
 @functools.cache
-def dictionary() -> Mapping[int, str]:
-    """The VR of each public element; loaded when first needed, because pydicom takes a while."""
-    from pydicom._dicom_dict import DicomDictionary
+def _table(module: str, name: str) -> Mapping[Any, Any]:
+    """A table of pydicom's dictionaries, loaded when first needed.
 
-    return {tag: _first(entry[0]) for tag, entry in DicomDictionary.items()}
+    By the path of its file and not through the package: that takes a hundredth of a second, where importing
+    pydicom takes half of one and 30 MB, in the middle of the first instance that a listener receives.
+    """
+    package = importlib.util.find_spec("pydicom")
+    assert package is not None
+    assert package.origin is not None
+    path = pathlib.Path(package.origin).with_name(f"{module}.py")
+    spec = importlib.util.spec_from_file_location(f"node.dicom.{module}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    table: Mapping[Any, Any] = getattr(loaded, name)
+    return table
+
+
+def _public() -> Mapping[int, tuple[str, ...]]:
+    """Tag to VR, multiplicity, name, retired, keyword."""
+    return _table("_dicom_dict", "DicomDictionary")
+
+
+@functools.cache
+def dictionary() -> Mapping[int, str]:
+    """The VR of each public element."""
+    return {tag: _first(entry[0]) for tag, entry in _public().items()}
 
 
 def signed_or_not(tag: int) -> bool:
     """Whether an element is US or SS, as Pixel Representation says."""
-    from pydicom._dicom_dict import DicomDictionary
-
-    entry = DicomDictionary.get(tag)
+    entry = _public().get(tag)
     return entry is not None and "US or SS" in entry[0] and "OW" not in entry[0]
 
 
 def private(creator: str, tag: int) -> str:
     """The VR of a private element by its creator, `UN` when it is not in the dictionary of vendors."""
-    from pydicom._private_dict import private_dictionaries
-
-    known = private_dictionaries.get(creator, {})
+    known = _table("_private_dict", "private_dictionaries").get(creator, {})
     entry = known.get(f"{tag >> 16:04X}xx{tag & 0xFF:02X}")
     return _first(entry[0]) if entry else "UN"
 
@@ -64,10 +86,8 @@ def private(creator: str, tag: int) -> str:
 @functools.cache
 def _repeaters() -> tuple[tuple[int, int, str], ...]:
     """(mask, value, VR) of the repeating groups: curves, overlays and their like."""
-    from pydicom._dicom_dict import RepeatersDictionary
-
     rows = []
-    for pattern, entry in RepeatersDictionary.items():
+    for pattern, entry in _table("_dicom_dict", "RepeatersDictionary").items():
         mask = int("".join("0" if c == "x" else "F" for c in pattern), 16)
         value = int(pattern.replace("x", "0"), 16)
         rows.append((mask, value, _first(entry[0])))
@@ -114,9 +134,7 @@ IMPLICIT = _Implicit()
 @functools.cache
 def keywords() -> Mapping[str, int]:
     """Tags by keyword."""
-    from pydicom._dicom_dict import DicomDictionary
-
-    return {entry[4]: tag for tag, entry in DicomDictionary.items() if entry[4]}
+    return {entry[4]: tag for tag, entry in _public().items() if entry[4]}
 
 
 @functools.cache
@@ -132,10 +150,8 @@ def keyword(tag: int) -> str:
 @functools.cache
 def class_uids() -> frozenset[int]:
     """Elements of VR UI that name classes, syntaxes and schemes, so that a change of identity leaves them."""
-    from pydicom._dicom_dict import DicomDictionary
-
     found = set()
-    for tag, entry in DicomDictionary.items():
+    for tag, entry in _public().items():
         name = entry[4]
         if entry[0] == "UI" and (_NAMES_A_CLASS.search(name) or name in _NAMES_A_SCHEME):
             found.add(tag)
