@@ -242,12 +242,14 @@ class Committer:
             transaction = commitment.get(connection, key)
         if transaction is None or transaction.state in (commitment.State.REPORTED, commitment.State.GIVEN_UP):
             return
-        if transaction.state is commitment.State.ASKED:
-            if not journal.barrier(self._data, BARRIER):
-                self._postpone(transaction, "instances that it may be about are still being filed")
-                return
-            transaction = self._verify(transaction)
-        self._report(transaction)
+        if transaction.state is commitment.State.VERIFIED and (why := self._obstacle(transaction.requester)):
+            self._postpone(transaction, why)  # nothing is read for somebody who cannot be told
+            return
+        if not journal.barrier(self._data, BARRIER):
+            self._postpone(transaction, "instances that it may be about are still being filed")
+            return
+        # Before every attempt: what was held days ago may be gone or damaged when the report gets through.
+        self._report(self._verify(transaction))
 
     def _verify(self, transaction: commitment.Transaction) -> commitment.Transaction:
         begun = time.monotonic()
@@ -303,13 +305,20 @@ class Committer:
             if line.report(transaction.transaction_uid, references):
                 return
         peer = self._peer(transaction.requester)
-        if peer is None:
-            why = f"no peer with AE title {transaction.requester!r} and a host is configured"
+        why = self._obstacle(transaction.requester)
+        if peer is None or why:
             self._postpone(transaction, why)
-        elif self._unreachable.get(peer.aet, 0.0) > time.monotonic():
-            self._postpone(transaction, f"{peer.name} could not be reached a moment ago")
         else:
             self._reporters.submit(self._call, peer, transaction, references)
+
+    def _obstacle(self, requester: str) -> str:
+        """Why an association of our own to a requester is not worth trying now, "" when it is."""
+        peer = self._peer(requester)
+        if peer is None:
+            return f"no peer with AE title {requester!r} and a host is configured"
+        if self._unreachable.get(peer.aet, 0.0) > time.monotonic():
+            return f"{peer.name} could not be reached a moment ago"
+        return ""
 
     def _call(
         self,

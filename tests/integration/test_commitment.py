@@ -18,7 +18,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # typ
 
 from node import model
 from node.dicom import commitment as words
-from node.index import commitment
+from node.index import commitment, manager
 from node.send import commitment as sending
 from tests import make, scu, small, stored
 
@@ -210,6 +210,37 @@ def test_the_report_finds_its_requester_on_a_new_association_once_it_is_there(
             _wait_for(node, "1.2.3.6", commitment.State.REPORTED)
         finally:
             server.shutdown()
+
+
+def test_what_is_removed_before_the_report_gets_through_is_not_reported_as_kept(
+    tmp_path: pathlib.Path,
+) -> None:
+    made = make.series(2)
+    asker = Asker(queue.Queue())
+    peer = model.Peer(
+        name="asker", aet=REQUESTER, host="127.0.0.1", port=_free_port(), rights=frozenset(model.Right)
+    )
+    with small.node(tmp_path, peers=[peer], pause=3600.0) as node:
+        _store(node, made)
+        link = _associate(node, Asker(queue.Queue()))
+        assert _ask(link, made, "1.2.3.9") == 0x0000
+        link.abort()
+        _wait_for(node, "1.2.3.9", commitment.State.VERIFIED)
+        images = manager.Images(node.database)
+        images.remove(model.Level.IMAGE, made[0].sop_instance, who="a test", why="to see")
+    ae = pynetdicom.AE(REQUESTER)
+    ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+    handlers: Any = [(evt.EVT_N_EVENT_REPORT, asker.on)]
+    server = ae.start_server(("127.0.0.1", peer.port), block=False, evt_handlers=handlers)
+    try:
+        with small.node(tmp_path, peers=[peer]) as node:
+            _soon(node)
+            _, event, report = asker.reports.get(timeout=20)
+    finally:
+        server.shutdown()
+    assert event == 2
+    assert _uids(report.FailedSOPSequence) == [made[0].sop_instance]
+    assert _uids(report.ReferencedSOPSequence) == [made[1].sop_instance]
 
 
 def test_an_open_transaction_is_worked_on_after_a_restart(tmp_path: pathlib.Path) -> None:
