@@ -27,11 +27,12 @@ _PRAGMAS = (
     "PRAGMA synchronous=NORMAL",
     "PRAGMA foreign_keys=OFF",  # the code deletes leaves first; checking each of a million inserts is waste
     "PRAGMA temp_store=MEMORY",
-    "PRAGMA cache_size=-65536",  # KiB; only who writes fills it, for reads go through the mapping
-    "PRAGMA mmap_size=2147418112",
+    "PRAGMA mmap_size=0",  # through a mapping, a bad sector ends the process instead of failing a read
     "PRAGMA wal_autocheckpoint=8000",  # pages: a hot page is written once and not ten times
     "PRAGMA journal_size_limit=67108864",
 )
+_READER = ("PRAGMA cache_size=-8192", "PRAGMA query_only=ON")  # KiB; what only reads cannot write by mistake
+_WRITER = ("PRAGMA cache_size=-65536",)  # there is one at a time, and it comes back to the same pages
 _UNAVAILABLE = frozenset({
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -50,18 +51,20 @@ _PROBE = sqlalchemy.update(tables.meta).where(tables.meta.c.name == "probe")
 class Database:
     """One database, SQLite or PostgreSQL; safe to share between threads, not over a fork."""
 
-    def __init__(self, url: str, engine: sqlalchemy.Engine, path: pathlib.Path | None) -> None:
+    def __init__(
+        self, url: str, reading: sqlalchemy.Engine, writing: sqlalchemy.Engine, path: pathlib.Path | None
+    ) -> None:
         self.url = url
         self.path = path  # the SQLite file; None: PostgreSQL
-        self._engine = engine
-        self._writing = engine.execution_options(begin="IMMEDIATE")
+        self._reading = reading
+        self._writing = writing
         self._sync = threading.Lock()
         self._torn: str | None = None  # why nothing more can be promised to be durable
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlalchemy.Connection]:
         """A consistent view for as long as the scope is open; raises DatabaseUnavailable."""
-        with _translated(), self._engine.begin() as connection:
+        with _translated(), self._reading.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -115,7 +118,8 @@ class Database:
 
     def close(self) -> None:
         """Close every connection of the pool."""
-        self._engine.dispose()
+        self._reading.dispose()
+        self._writing.dispose()
 
 
 def open(url: str) -> Database:  # noqa: A001 - it is read as `db.open`
@@ -153,6 +157,12 @@ def _open_sqlite(url: str, parsed: sqlalchemy.URL) -> Database:
     path = pathlib.Path(parsed.database)
     if not path.parent.is_dir():
         raise errors.ConfigError(f"{path.parent} is no directory; make it, or set storage.database")
+    reading = _sqlite_engine(parsed, "DEFERRED", _READER)
+    writing = _sqlite_engine(parsed, "IMMEDIATE", _WRITER)
+    return Database(url, reading, writing, path)
+
+
+def _sqlite_engine(parsed: sqlalchemy.URL, begin: str, pragmas: tuple[str, ...]) -> sqlalchemy.Engine:
     engine = sqlalchemy.create_engine(
         parsed,
         # A thread that reads never waits for one that writes, so connections are not what to save on.
@@ -165,14 +175,14 @@ def _open_sqlite(url: str, parsed: sqlalchemy.URL) -> Database:
 
     @sqlalchemy.event.listens_for(engine, "connect")
     def _prepare(connection: Any, record: object) -> None:
-        for pragma in _PRAGMAS:
+        for pragma in (*_PRAGMAS, *pragmas):
             connection.execute(pragma)
 
     @sqlalchemy.event.listens_for(engine, "begin")
     def _begin(connection: sqlalchemy.Connection) -> None:
-        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+        connection.exec_driver_sql(f"BEGIN {begin}")
 
-    return Database(url, engine, path)
+    return engine
 
 
 def _open_postgresql(url: str, parsed: sqlalchemy.URL) -> Database:
@@ -193,7 +203,7 @@ def _open_postgresql(url: str, parsed: sqlalchemy.URL) -> Database:
             f"storage.database = {parsed.render_as_string()} needs the driver {fault.name}; "
             "install the extra: pip install 'dicom-node[postgres]'"
         ) from fault
-    return Database(url, engine, None)
+    return Database(url, engine, engine, None)
 
 
 def _sync_file(path: pathlib.Path) -> None:

@@ -207,7 +207,7 @@ class Tree:
             self._connection.execute(sqlalchemy.insert(tables.series_request), self._requests)
 
     def settle(self) -> None:
-        """Let rows say what an instance says that came before all others; call it when the instances are in."""
+        """Let rows say what an instance says that came before all others; called when these are in."""
         touched: set[int] = set()
         patients: set[int] = set()
         for node in self._patients.values():

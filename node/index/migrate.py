@@ -124,7 +124,8 @@ def _copy(database: db.Database, current: str, say: Callable[[str], None]) -> No
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     target = database.path.with_name(f"{database.path.name}.{current}.{stamp}")
     partial = target.with_name(target.name + ".partial")
-    partial.unlink(missing_ok=True)
+    for left in database.path.parent.glob(f"{database.path.name}.*.partial"):
+        left.unlink(missing_ok=True)  # of an upgrade that was interrupted
     say(f"copying {database.path} to {target}")
     try:
         with (

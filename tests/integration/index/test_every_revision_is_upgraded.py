@@ -124,8 +124,10 @@ def test_an_upgrade_that_is_due_copies_the_file_first(
     scripts = _with_another_revision(tmp_path, "op.execute('ALTER TABLE meta ADD COLUMN extra TEXT')")
     monkeypatch.setattr(migrate, "scripts", lambda: scripts)
     monkeypatch.setattr(tables, "REVISION", "9999")
+    (tmp_path / "index.db.0001.20260101T000000Z.partial").write_bytes(b"of an upgrade that was interrupted")
     said: list[str] = []
     assert migrate.upgrade(database, said.append).current == "9999"
+    assert not list(tmp_path.glob("*.partial"))
     assert any(line.startswith("copying") for line in said)
     (copy,) = tmp_path.glob(f"index.db.{migrate.revisions()[-2]}.*Z")
     with sqlite3.connect(copy) as raw:
