@@ -12,16 +12,15 @@ import dataclasses
 import datetime
 import mmap
 import os
-import pathlib
 import select
 import threading
 import time
 from collections.abc import Iterator, Sequence
 
-from node import errors, failpoints, log, metrics, model, rules
+from node import errors, failpoints, filing, log, metrics, model, rules
 from node.dicom import header
 from node.files import disk as disks
-from node.files import journal, layout, ledger, reader, spool
+from node.files import layout, ledger, position, reader, spool
 from node.index import db, ingest, lookup
 
 BATCH_RECORDS = 256
@@ -59,13 +58,11 @@ class Adopter:
         self._meter = meter
         self._disk = disk or disks.Disk()
         self._owner = layout.Lock(data.journal / "adopter.lock", f"the adopter of {data.root}")
-        self._wake = journal.open_fifo(data.wake)
+        self._wake = position.open_fifo(data.wake)
         self._readers: dict[str, reader.Reader] = {}
         self._committed: dict[str, int] = {}  # by slot: the place behind what is filed and rowed
         self._buffer = bytearray(BATCH_BYTES)
-        self._directories: set[str] = set()
-        self._temporary = str(data.spool / "adopt.new")
-        pathlib.Path(self._temporary).unlink(missing_ok=True)
+        self._filer = filing.Filer(data, self._disk)
         self._doomed: list[tuple[str, str, int]] = []  # spool files to unlink once their records are durable
         # Opened once: the kernel tells each descriptor of a failed write-back, but only since it was opened.
         self._root_fd = os.open(data.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -252,7 +249,7 @@ class Adopter:
     def _set_aside(self, body: _Body, error: Exception) -> None:
         """Keep the bytes of what the index cannot take; a rebuild with a mended program takes them in."""
         decided = ingest.Decided(body.item, model.Verdict.QUARANTINED)
-        self._file(body, decided)
+        self._filer.file(body.record, decided)
         uid = body.item.arrival.identity.sop_instance
         log.unexpected(where=f"adopt {uid}", error=error)
         log.instance_quarantined(sop_instance=uid, reason="the index cannot take it")
@@ -292,12 +289,11 @@ class Adopter:
         path = self._data.spool / spool.checked(record.spooled)
         if not path.exists():
             path = self._data.root / layout.place(record.arrival, model.Verdict.STORED)
-        _, offset = layout.read_head(path)
         with (
             open(path, "rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
             memoryview(mapped) as whole,
-            whole[offset:] as body,
+            whole[len(whole) - record.arrival.size :] as body,
         ):
             yield body
 
@@ -313,9 +309,9 @@ class Adopter:
                 if one.repair:
                     held = lookup.held(connection, one.item.arrival.identity)
                     damaged += [held.path] if held is not None else []
-                filed = self._file(body, one) if _due(one) else None
+                filed = self._filer.file(body.record, one) if filing.due(one) else None
                 if filed is None:
-                    lines.append({"kind": ledger.ARRIVAL, **_facts(body, one).words()})
+                    lines.append({"kind": ledger.ARRIVAL, **filing.facts(body.record, one).words()})
                     self._forget(body)
                 else:
                     decided[number] = filed
@@ -330,68 +326,6 @@ class Adopter:
             if all(one.path != path for one in decided):
                 self._data.place(path).unlink(missing_ok=True)
         return decided
-
-    def _file(self, body: _Body, one: ingest.Decided) -> ingest.Decided | None:
-        """Put the bytes where the verdict says; None when the same bytes were set aside there before.
-
-        The same place for the same arrival, however often it is done.
-        """
-        record = body.record
-        of = _facts(body, one)
-        place = layout.place(record.arrival, of.verdict)
-        path = f"{self._data.root}/{place}"
-        if of.verdict in _ASIDE and _is_anothers(path, of):
-            return None
-        self._directory(path)
-        if record.payload is None:
-            head = layout.head(of, room=layout.FACTS_ROOM)
-            self._move(record, path, head)
-        else:
-            head = layout.head(of)
-            self._write(path, head, record.payload)
-        return dataclasses.replace(one, path=place, offset=len(head))
-
-    def _write(self, path: str, head: bytes, payload: memoryview) -> None:
-        try:
-            fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-            try:
-                self._disk.write(fd, (head, payload), 0)
-            finally:
-                os.close(fd)
-            self._disk.rename(self._temporary, path)
-        except OSError as error:
-            self._directories.clear()
-            raise disks.failure(error, f"writing {path}") from error
-
-    def _move(self, record: reader.Record, path: str, head: bytes) -> None:
-        """A spooled file is already whole; its head learns the verdict, and its name changes."""
-        source = self._data.spool / spool.checked(record.spooled)
-        try:
-            fd = os.open(source, os.O_WRONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            if not os.path.exists(path):
-                # Nothing to wait for: the row is made, and the audit and the scrub say what is missing.
-                log.storage_failed(what="spooled instance", error="its file is gone", path=source)
-            return  # moved by an earlier try
-        try:
-            try:
-                self._disk.write(fd, (head,), 0)
-            finally:
-                os.close(fd)
-            self._disk.rename(source, path)
-        except OSError as error:
-            raise disks.failure(error, f"moving {source} to {path}") from error
-
-    def _directory(self, path: str) -> None:
-        directory = os.path.dirname(path)
-        if directory not in self._directories:
-            try:
-                os.makedirs(directory, 0o750, exist_ok=True)
-            except OSError as error:
-                raise disks.failure(error, f"making {directory}") from error
-            if len(self._directories) > 4096:
-                self._directories.clear()
-            self._directories.add(directory)
 
     def _forget(self, body: _Body) -> None:
         """A spool file that nothing refers to goes after the checkpoint: a replay may need it until then."""
@@ -492,40 +426,3 @@ class Adopter:
             if decided:
                 oldest = decided[0].item.arrival.received
                 self._meter.adoption(max(0.0, (now - oldest).total_seconds()))
-
-
-_ASIDE = frozenset({model.Verdict.CONFLICT, model.Verdict.QUARANTINED})
-_FILED = frozenset({model.Verdict.STORED, *_ASIDE})
-
-
-def _due(one: ingest.Decided) -> bool:
-    """Whether a file is to be written."""
-    if one.replayed and one.verdict is model.Verdict.STORED and one.held != one.item.arrival.digest:
-        return False  # it was deleted since, and perhaps another came
-    return one.verdict in _FILED or one.repair
-
-
-def _facts(body: _Body, one: ingest.Decided) -> layout.Facts:
-    item = body.item
-    return layout.Facts(
-        item.arrival,
-        item.slot,
-        item.generation,
-        item.position,
-        one.verdict,
-        item.rule,
-        item.reason,
-        item.keep,
-        body.record.note,
-    )
-
-
-def _is_anothers(path: str, of: layout.Facts) -> bool:
-    """Whether the same bytes were set aside there by an earlier arrival."""
-    try:
-        held, offset = layout.read_head(path)
-        size = os.stat(path).st_size
-    except (OSError, errors.BadData):
-        return False
-    same = (held.slot, held.generation, held.position) == (of.slot, of.generation, of.position)
-    return not same and size == offset + held.arrival.size

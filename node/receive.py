@@ -18,7 +18,7 @@ from node.dicom import check as checking
 from node.dicom import part10, uids
 from node.files import disk as disks
 from node.files import journal as journals
-from node.files import layout, reader, spool
+from node.files import layout, reader, record, spool
 
 Allowed = Callable[[model.Identity, str], None]
 
@@ -176,8 +176,8 @@ class Receiver:
 
     def append(
         self, arrival: model.Arrival, digest: bytes, payload: disks.Buffer, spooled: str, note: str
-    ) -> journals.Place:
-        return self._journal.append(journals.meta(arrival, spooled, note), digest, payload)
+    ) -> record.Place:
+        return self._journal.append(record.meta(arrival, spooled, note), digest, payload)
 
 
 class Incoming:

@@ -9,7 +9,8 @@ import pathlib
 from collections.abc import Callable
 
 from node import model
-from node.files import journal, layout
+from node.files import layout, position, segments
+from node.files import record as form
 
 _MASK = 0xFFFFFFFF
 _FIRST_WINDOW = 1 << 20  # bytes read at once; grows with the records
@@ -40,7 +41,7 @@ class Reader:
         self.slot = slot
         self._directory = data.slot(slot)
         self._damaged = damaged
-        self._position = journal.Position(self._directory / "position")
+        self._position = position.Position(self._directory / "position")
         # Without a writer nobody will say how far the journal goes: then it goes as far as records verify.
         self._unowned = not layout.held(self._directory / "lock")
         self._fd = -1
@@ -50,29 +51,29 @@ class Reader:
         self._trusted = 0  # records that end here or before were published by a writer that lives
         self._window = _FIRST_WINDOW
         # What earlier processes wrote may have been through a power loss: each of its records is verified.
-        written = self._position.get(journal.Position.WRITTEN) >> 32
+        written = self._position.get(position.WRITTEN) >> 32
         self._proven = written + 1 if self._unowned else written
         self.rewind()
 
     @property
     def place(self) -> int:
         """Behind the last record that was read."""
-        return journal.pack(self._generation, self._offset)
+        return position.pack(self._generation, self._offset)
 
     @property
     def behind(self) -> bool:
         """Whether more was published than read."""
-        return self.place < self._position.get(journal.Position.WRITTEN)
+        return self.place < self._position.get(position.WRITTEN)
 
     @property
     def unsynced(self) -> bool:
         """Whether something was read that is not known to be durable elsewhere."""
-        return self.place > self._position.get(journal.Position.SYNCED)
+        return self.place > self._position.get(position.SYNCED)
 
     @property
     def waiting(self) -> int:
         """Bytes between what was adopted and what was written, within one generation at least."""
-        written = self._position.get(journal.Position.WRITTEN)
+        written = self._position.get(position.WRITTEN)
         if written >> 32 == self._generation:
             return max(0, (written & _MASK) - self._offset)
         return (written & _MASK) + max(0, self._size - self._offset)
@@ -80,20 +81,20 @@ class Reader:
     def rewind(self, place: int | None = None) -> None:
         """Begin again at a place that was read before; None: behind what is durable."""
         if place is None:
-            place = self._position.get(journal.Position.SYNCED)
+            place = self._position.get(position.SYNCED)
         self._move(place >> 32, place & _MASK)
 
     def publish_adopted(self, place: int) -> None:
         """Say that everything before a place is filed and found."""
-        self._position.set(journal.Position.ADOPTED, place)
+        self._position.set(position.ADOPTED, place)
 
     def publish_synced(self, place: int) -> None:
         """Say that everything before a place is durable in the tree and the index: its segments are free."""
-        self._position.set(journal.Position.SYNCED, place)
+        self._position.set(position.SYNCED, place)
 
     def asleep(self, yes: bool) -> None:
         """Ask the writer to wake us, or not to."""
-        self._position.set(journal.Position.ASLEEP, int(yes))
+        self._position.set(position.ASLEEP, int(yes))
 
     def close(self) -> None:
         """Let go of the files."""
@@ -103,7 +104,7 @@ class Reader:
     def read(self, buffer: bytearray, most: int) -> list[Record]:
         """The next records, at most so many and as the buffer holds; empty when there are none yet."""
         while True:
-            written = self._position.get(journal.Position.WRITTEN)
+            written = self._position.get(position.WRITTEN)
             at_head = self._generation == written >> 32 and not self._unowned
             if self._fd >= 0 or self._open(written):
                 limit = written & _MASK if at_head else self._size
@@ -128,10 +129,10 @@ class Reader:
         self._generation, self._offset, self._trusted = generation, offset, 0
 
     def _open(self, written: int) -> bool:
-        if self._generation == 0 or written == journal.pack(self._generation, 0):
+        if self._generation == 0 or written == position.pack(self._generation, 0):
             return False
-        for path in journal.segment_files(self._directory):
-            if journal.first_generation(path) == self._generation:
+        for path in segments.files(self._directory):
+            if form.first_generation(path) == self._generation:
                 self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 self._size = os.fstat(self._fd).st_size
                 return True
@@ -139,7 +140,7 @@ class Reader:
 
     def _following(self, written: int) -> int | None:
         """The next generation that has records, or that the writer is about to write."""
-        present = [journal.first_generation(path) for path in journal.segment_files(self._directory)]
+        present = [form.first_generation(path) for path in segments.files(self._directory)]
         newest = written >> 32
         later = [g for g in present if g > self._generation and (g <= newest or self._unowned)]
         if newest > self._generation:
@@ -175,7 +176,7 @@ class Reader:
     def _parse(self, view: memoryview, found: list[Record], most: int) -> int:
         """Add the window's records; return how far it was used."""
         at = 0
-        header = journal.HEADER
+        header = form.HEADER
         while len(found) < most and at + header.size <= len(view):
             sound = self._header(view, at)
             if sound is None:
@@ -188,7 +189,7 @@ class Reader:
             meta_length, payload_length, digest = sound
             begin = at + header.size + meta_length
             end = begin + payload_length
-            after = at + journal.length(meta_length, payload_length)
+            after = at + form.length(meta_length, payload_length)
             if end > len(view):
                 return at
             payload = view[begin:end]
@@ -203,36 +204,36 @@ class Reader:
         return at
 
     def _header(self, view: memoryview, at: int) -> tuple[int, int, bytes] | None:
-        if at + journal.HEADER.size > len(view):
+        if at + form.HEADER.size > len(view):
             return None
         magic, version, meta_length, generation, offset, payload_length, stored, digest = (
-            journal.HEADER.unpack_from(view, at)
+            form.HEADER.unpack_from(view, at)
         )
         if (
-            magic != journal.MAGIC
-            or version != journal.VERSION
+            magic != form.MAGIC
+            or version != form.VERSION
             or generation != self._generation
             or offset != self._offset + at
         ):
             return None
-        begin = at + journal.HEADER.size
+        begin = at + form.HEADER.size
         raw = view[begin : begin + meta_length]
         if len(raw) < meta_length:
             return meta_length, payload_length, digest  # cut by the window; it is read again from its start
-        if journal.crc(view[at:begin], raw) != stored:
+        if form.crc(view[at:begin], raw) != stored:
             return None
         return meta_length, payload_length, digest
 
     def _gap(self, view: memoryview, at: int) -> int | None:
         """The next place of this window with a sound header, for what a damaged block took with it."""
-        for next_at in range(at + journal.ALIGN, len(view), journal.ALIGN):
-            if view[next_at : next_at + 4] == journal.MAGIC and self._header(view, next_at) is not None:
+        for next_at in range(at + form.ALIGN, len(view), form.ALIGN):
+            if view[next_at : next_at + 4] == form.MAGIC and self._header(view, next_at) is not None:
                 return next_at
         return None
 
     def _record(self, raw: memoryview, digest: bytes, payload: memoryview, at: int) -> Record | None:
         try:
-            arrival, spooled, note = journal.parse_meta(bytes(raw), digest)
+            arrival, spooled, note = form.parse_meta(bytes(raw), digest)
         except (ValueError, TypeError, IndexError) as error:
             self._report(at, f"a record's facts cannot be read: {error}")
             return None
@@ -257,7 +258,7 @@ def spooled_names(data: layout.Data, slot: str) -> set[str]:
         return named
     reader = Reader(data, slot, lambda *_: None)
     try:
-        buffer = bytearray(4 * journal.MAX_RECORD)
+        buffer = bytearray(4 * form.MAX_RECORD)
         while records := reader.read(buffer, 4096):
             named.update(record.spooled for record in records if record.spooled)
     finally:

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from node import failpoints
-from node.files import journal, layout
+from node.files import journal, layout, position
 from node.index import audit, compare, tables
 from tests import make, stored
 
@@ -86,9 +86,9 @@ def test_everything_again_after_the_kernel_forgot(tmp_path: pathlib.Path) -> Non
     with stored.database(data) as index:
         stored.file_all(data, index)
         first = stored.bodies(data, index)
-    position = journal.Position(data.slot("listen-1") / "position")
-    position.set(journal.Position.SYNCED, 0)
-    position.close()
+    mapped = position.Position(data.slot("listen-1") / "position")
+    mapped.set(position.SYNCED, 0)
+    mapped.close()
     kept = [*layout.tree(data.store)]
     kept[0].unlink()
     kept[1].write_bytes(b"")
@@ -105,9 +105,9 @@ def test_everything_again_after_the_kernel_forgot(tmp_path: pathlib.Path) -> Non
     old = layout.database(data.root)
     moved = old.with_name("before.sqlite")
     old.rename(moved)
-    position = journal.Position(data.slot("listen-1") / "position")
-    position.set(journal.Position.SYNCED, 0)
-    position.close()
+    mapped = position.Position(data.slot("listen-1") / "position")
+    mapped.set(position.SYNCED, 0)
+    mapped.close()
     with stored.database(data) as index:
         stored.file_all(data, index)
         before = stored.db.open(f"sqlite:///{moved}")

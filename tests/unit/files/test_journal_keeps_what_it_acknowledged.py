@@ -13,7 +13,7 @@ import pytest
 
 from node import errors, model
 from node.files import disk as disks
-from node.files import journal, layout, reader
+from node.files import journal, layout, position, reader, record, segments
 
 TIME = datetime.datetime(2026, 11, 21, 12, 0, tzinfo=datetime.UTC)
 
@@ -24,9 +24,9 @@ def arrival(number: int, payload: bytes) -> model.Arrival:
     return model.Arrival(identity, "1.2.840", digest, len(payload), "A\x1fé", "B", "::1", "", "x", TIME)
 
 
-def append(to: journal.Journal, number: int, payload: bytes) -> journal.Place:
+def append(to: journal.Journal, number: int, payload: bytes) -> record.Place:
     one = arrival(number, payload)
-    return to.append(journal.meta(one, "", ""), hashlib.sha256(payload).digest(), payload)
+    return to.append(record.meta(one, "", ""), hashlib.sha256(payload).digest(), payload)
 
 
 def payload(number: int) -> bytes:
@@ -54,21 +54,21 @@ class Slot:
         one = of or self.reader()
         found = []
         while records := one.read(self._buffer, 7):
-            for record in records:
-                number = int(record.arrival.identity.sop_instance.rpartition(".")[2])
-                assert record.payload is not None
-                assert bytes(record.payload) == payload(number)
-                assert record.arrival == arrival(number, payload(number))
+            for read in records:
+                number = int(read.arrival.identity.sop_instance.rpartition(".")[2])
+                assert read.payload is not None
+                assert bytes(read.payload) == payload(number)
+                assert read.arrival == arrival(number, payload(number))
                 found.append(number)
         if of is None:
             one.close()
         return found
 
     def segments(self) -> list[pathlib.Path]:
-        return journal.segment_files(self.data.slot("listen-1"))
+        return segments.files(self.data.slot("listen-1"))
 
     def active(self) -> pathlib.Path:
-        return max(self.segments(), key=journal.first_generation)
+        return max(self.segments(), key=record.first_generation)
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_eight_writers_at_once(slot: Slot) -> None:
 def test_garbage_behind_the_last_record_is_no_record(slot: Slot, tail: bytes) -> None:
     log = slot.open()
     fill(log, range(5))
-    end = log._position.get(journal.Position.WRITTEN) & 0xFFFFFFFF
+    end = log._position.get(position.WRITTEN) & 0xFFFFFFFF
     log.close()
     with open(slot.active(), "r+b") as file:
         file.seek(end)
@@ -222,9 +222,9 @@ def test_the_position_file_is_not_needed(slot: Slot) -> None:
 def test_records_that_were_synced_and_never_published_are_found(slot: Slot) -> None:
     log = slot.open()
     fill(log, range(3))
-    published = log._position.get(journal.Position.WRITTEN)
+    published = log._position.get(position.WRITTEN)
     fill(log, range(3, 6))
-    log._position.set(journal.Position.WRITTEN, published)  # as if it had died before saying so
+    log._position.set(position.WRITTEN, published)  # as if it had died before saying so
     log.close()
     one = slot.reader()
     log = slot.open()
@@ -258,7 +258,7 @@ def test_a_changed_size_leaves_nothing_behind(slot: Slot) -> None:
     fill(log, range(10, 20))
     assert slot.numbers(one) == list(range(10, 20))
     one.publish_synced(one.place)
-    log._remove_abandoned()
+    log._ring.remove_abandoned()
     log.close()
     assert {path.stat().st_size for path in slot.segments()} == {256 << 10}
     one.close()

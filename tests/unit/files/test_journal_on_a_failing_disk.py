@@ -11,7 +11,7 @@ import pytest
 
 from node import errors
 from node.files import disk as disks
-from node.files import journal
+from node.files import segments
 from tests.unit.files.test_journal_keeps_what_it_acknowledged import Slot, append, fill, payload
 
 
@@ -78,7 +78,7 @@ def test_a_segment_that_was_given_up_is_not_used_by_the_next_process(slot: Slot)
     one = slot.reader()
     slot.numbers(one)
     one.publish_synced(one.place)
-    log._remove_abandoned()
+    log._ring.remove_abandoned()
     assert not bad.exists()
     one.close()
     log.close()
@@ -131,5 +131,5 @@ def test_no_room_for_segments_at_the_first_start_is_said(slot: Slot) -> None:
     disk.write_error = errno.ENOSPC
     with pytest.raises(errors.StorageFull, match="make room"):
         slot.open(disk)
-    assert journal.segment_files(slot.data.slot("listen-1")) == []
+    assert segments.files(slot.data.slot("listen-1")) == []
     slot.open().close()
