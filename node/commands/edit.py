@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 import re
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from node import errors
-from node.commands import options
+from node.commands import options, output
 
 if TYPE_CHECKING:
     from node.dicom import edit as edits
@@ -61,15 +60,13 @@ def edit(
     """
     if (out is not None) + in_place + dry_run != 1:
         raise errors.UsageError("say where the results go: exactly one of --out DIR, --in-place, --dry-run")
+    coercion = _coercion(sets or [], remove or [], empty or [], steps, remap, original)
     from node.commands import gather
-    from node.dicom import edit as edits
     from node.steps import customise
 
-    coercion = _coercion(sets or [], remove or [], empty or [], steps, remap)
-    keep = None if original is None else edits.Original(system=original)
-    order = customise.Order(original=keep, overwrite=overwrite, explain=dry_run)
     found = [(path, _root(path, paths)) for path, _ in gather.files(paths)]
     chosen = list(customise.tasks(found, out))
+    order = customise.Order(original=coercion.original, overwrite=overwrite, explain=dry_run)
     doing: Callable[..., Iterator[customise.Result]] = customise.each
     if dry_run:
         doing = customise.look
@@ -77,14 +74,21 @@ def edit(
             print("\n".join(f"# {said}" for said in coercion.descriptions))
     elif together:
         doing = customise.together
-    results = doing(chosen, coercion.program, order)
-    counts = _report(results, len(chosen), as_json=as_json, dry_run=dry_run)
-    if counts[customise.Outcome.REFUSED]:
-        done = "nothing was written" if together else "the others were done"
-        raise errors.Permanent(
-            f"{counts[customise.Outcome.REFUSED]} of {len(chosen)} files were refused and are as they were; "
-            + ("nothing was written" if dry_run else done)
-        )
+    with output.progress("editing", len(chosen), shown=not (as_json or dry_run)) as advance:
+        results = doing(_counted(chosen, advance), coercion.program, order)
+        counts = _report(results, as_json=as_json, dry_run=dry_run)
+    refused, edited = counts[customise.Outcome.REFUSED], counts[customise.Outcome.EDITED]
+    if refused:
+        nothing = dry_run or (together and not edited)
+        done = "nothing was written" if nothing else f"{edited} others are edited"
+        raise errors.Permanent(f"{refused} of {len(chosen)} files were refused and are as they were; {done}")
+
+
+def _counted(chosen: Iterable[customise.Task], advance: Callable[[int], object]) -> Iterator[customise.Task]:
+    """The tasks; the bar moves when the next one is asked for."""
+    for task in chosen:
+        yield task
+        advance(1)
 
 
 def parse_assignment(text: str) -> Mapping[str, object]:
@@ -114,22 +118,30 @@ def read_steps(path: pathlib.Path) -> list[Mapping[str, object]]:
 
 
 def _coercion(
-    sets: list[str], remove: list[str], empty: list[str], steps: pathlib.Path | None, remap: str | None
+    sets: list[str],
+    remove: list[str],
+    empty: list[str],
+    steps: pathlib.Path | None,
+    remap: str | None,
+    original: str | None,
 ) -> coerce.Coercion:
     """Everything that was asked for, general things first: of two that meet, the later one counts."""
-    from node.steps import coerce
-
-    asked: list[Mapping[str, object]] = []
+    asked: list[tuple[str, Mapping[str, object]]] = []
     if remap is not None:
-        asked.append({"remap": remap})
+        asked.append(("--remap-uids", {"remap": remap}))
     if steps is not None:
-        asked += read_steps(steps)
-    asked += [{"empty": path} for path in empty]
-    asked += [{"remove": path} for path in remove]
-    asked += [parse_assignment(text) for text in sets]
+        asked += [(f"{steps} step {number}", step) for number, step in enumerate(read_steps(steps), 1)]
+    asked += [(f"--empty {path}", {"empty": path}) for path in empty]
+    asked += [(f"--remove {path}", {"remove": path}) for path in remove]
+    asked += [(f"--set {text}", parse_assignment(text)) for text in sets]
     if not asked:
         raise errors.UsageError("nothing to do: give --set, --remove, --empty, --remap-uids or --steps")
-    return coerce.ready(asked, base=steps.parent if steps is not None else pathlib.Path())
+    if original is not None:
+        asked.append(("--original", {"original": original}))
+    from node.steps import coerce
+
+    base = steps.parent if steps is not None else pathlib.Path()
+    return coerce.ready([step for _, step in asked], base=base, names=[name for name, _ in asked])
 
 
 def _root(path: pathlib.Path, named: list[pathlib.Path]) -> pathlib.Path:
@@ -138,23 +150,21 @@ def _root(path: pathlib.Path, named: list[pathlib.Path]) -> pathlib.Path:
 
 
 def _report(
-    results: Iterator[customise.Result], total: int, *, as_json: bool, dry_run: bool
+    results: Iterator[customise.Result], *, as_json: bool, dry_run: bool
 ) -> Counter[customise.Outcome]:
     from node.steps import customise
 
     counts: Counter[customise.Outcome] = Counter()
     notes: Counter[str] = Counter()
-    with _progress(total, shown=not (as_json or dry_run)) as advance:
-        for result in results:
-            counts[result.outcome] += 1
-            notes.update(result.notes)
-            if as_json:
-                print(json.dumps(_as_json(result)))
-            elif result.outcome is customise.Outcome.REFUSED:
-                print(f"{result.task.source}: {result.why}", file=sys.stderr)
-            elif dry_run:
-                print("\n".join([str(result.task.source), *map(_difference, result.differences)]))
-            advance()
+    for result in results:
+        counts[result.outcome] += 1
+        notes.update(result.notes)
+        if as_json:
+            output.line(_as_json(result))
+        elif result.outcome is customise.Outcome.REFUSED:
+            print(f"{result.task.source}: {result.why}", file=sys.stderr)
+        elif dry_run and result.outcome is customise.Outcome.READY:
+            print("\n".join([str(result.task.source), *map(_difference, result.differences)]))
     if not as_json:
         for note, times in notes.items():
             print(f"{note} ({times} files)", file=sys.stderr)
@@ -192,34 +202,6 @@ def _as_json(result: customise.Result) -> dict[str, object]:
 
 def _plain(value: object) -> object:
     return value if isinstance(value, str | int | float | None) else str(value)
-
-
-class _progress:  # noqa: N801 - it reads as the function that it is
-    """A bar on a terminal, nothing otherwise."""
-
-    def __init__(self, total: int, *, shown: bool) -> None:
-        self._total = total
-        self._shown = shown and sys.stderr.isatty()
-
-    def __enter__(self) -> Callable[[], None]:
-        if not self._shown:
-            return lambda: None
-        from rich import console, progress
-
-        self._bar = progress.Progress(
-            "[progress.description]{task.description}",
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TimeRemainingColumn(),
-            console=console.Console(stderr=True),
-        )
-        self._bar.start()
-        task = self._bar.add_task("editing", total=self._total)
-        return lambda: self._bar.advance(task)
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            self._bar.stop()
 
 
 def register(app: typer.Typer) -> None:

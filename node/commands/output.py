@@ -83,6 +83,8 @@ def progress(what: str, total: int | None, *, shown: bool = True) -> Iterator[Ca
         bars.MofNCompleteColumn(),
         bars.TimeRemainingColumn(),
     )
-    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    # What is printed meanwhile stands above the bar, but a pipe or file gets it as ever.
+    mixed = sys.stdout.isatty()
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=mixed) as bar:
         task = bar.add_task(what, total=total)
         yield lambda advance: bar.advance(task, advance)

@@ -1,7 +1,8 @@
 """The same changes to many files: a series, a folder. Each file is changed whole or not at all.
 
-A file is read through a mapping and its unchanged ranges go from file to file in the kernel, so that memory
-stays flat. The new file appears under its name by a rename; one that replaces its original is synced first.
+A large file is read through a mapping and copied range by range, so that memory stays flat. The new file
+appears under its name by a rename; one that replaces its original is synced first, and keeps its mode and
+owner.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from node import errors
 from node.dicom import edit
 
 _TEMPORARY = ".dicom-node-edit"  # suffix of a file that is not whole yet
+_MAPPED_FROM = 4 << 20  # bytes; a smaller file is read and written faster than it is mapped and copied
 
 
 class Outcome(enum.StrEnum):
     """What became of a file."""
 
     EDITED = "edited"  # the new file is in its place
-    UNCHANGED = "unchanged"  # the changes do nothing to it
+    UNCHANGED = "unchanged"  # the changes do nothing to it; --out has a copy
     REFUSED = "refused"  # nothing was done; there is a reason
     READY = "ready"  # it could be done: a dry run, or held back because another one was refused
 
@@ -35,6 +37,16 @@ class Task:
 
     source: pathlib.Path  # read
     target: pathlib.Path  # written; the same: in place
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the result replaces the file."""
+        return self.source == self.target
+
+    @property
+    def temporary(self) -> pathlib.Path:
+        """Where the new file is made; beside its target, so that a rename suffices."""
+        return self.target.with_name(f".{self.target.name}{_TEMPORARY}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,17 +70,28 @@ class Order:
 
 
 def tasks(found: Iterable[tuple[pathlib.Path, pathlib.Path]], out: pathlib.Path | None) -> Iterator[Task]:
-    """Pair each file, given with the root that it was found below, with its target; None: in place."""
+    """Pair each file, given with the root that it was found below, with its target; None: in place.
+
+    A file that is found twice is one task. Raises UsageError when two results would have one name.
+    """
+    seen: set[str] = set()
     taken: dict[pathlib.Path, pathlib.Path] = {}
     for path, root in found:
+        real = os.path.realpath(path)  # a link stays, and what it points to is edited
+        if real in seen:
+            continue
+        seen.add(real)
         if out is None:
-            yield Task(path, path)
+            one = pathlib.Path(real) if path.is_symlink() else path
+            yield Task(one, one)
             continue
         target = out / (path.relative_to(root) if path != root else path.name)
         if target in taken:
             raise errors.UsageError(
                 f"{path} and {taken[target]} would both become {target}: edit them into folders of their own"
             )
+        if os.path.realpath(target) == real:
+            raise errors.UsageError(f"--out would replace {path} by its own result: say --in-place")
         taken[target] = path
         yield Task(path, target)
 
@@ -76,64 +99,95 @@ def tasks(found: Iterable[tuple[pathlib.Path, pathlib.Path]], out: pathlib.Path 
 def look(chosen: Iterable[Task], program: edit.Program, order: Order) -> Iterator[Result]:
     """Say what each file would become, and write nothing."""
     for task in chosen:
-        yield _tried(task, program, order, None)
+        yield _tried(task, program, order, write=False)
 
 
 def each(chosen: Iterable[Task], program: edit.Program, order: Order) -> Iterator[Result]:
     """Edit file by file; one that is refused is left as it was, the others are done."""
     for task in chosen:
-        yield _published(_tried(task, program, order, _temporary(task)))
+        result = _tried(task, program, order, write=True)
+        yield result if result.outcome is Outcome.REFUSED else _published(result)
 
 
 def together(chosen: Iterable[Task], program: edit.Program, order: Order) -> Iterator[Result]:
     """Edit all files or none: every new file is made before the first one gets its name."""
     staged: list[Result] = []
     try:
-        staged.extend(_tried(task, program, order, _temporary(task)) for task in chosen)
+        staged.extend(_tried(task, program, order, write=True) for task in chosen)
         whole = all(result.outcome is not Outcome.REFUSED for result in staged)
         for result in staged:
-            yield _published(result) if whole else result
+            made = _published(result) if whole else result
+            # Names that cannot be given are rare by now; the rest keeps what it has, and is told so.
+            whole = whole and made.outcome is not Outcome.REFUSED
+            yield made
     finally:
         for result in staged:
-            _temporary(result.task).unlink(missing_ok=True)
+            result.task.temporary.unlink(missing_ok=True)
 
 
-def _tried(task: Task, program: edit.Program, order: Order, into: pathlib.Path | None) -> Result:
+def _tried(task: Task, program: edit.Program, order: Order, *, write: bool) -> Result:
     try:
-        return _edited(task, program, order, into)
+        return _edited(task, program, order, write=write)
     except errors.NodeError as error:
         return Result(task, Outcome.REFUSED, str(error))
     except OSError as error:
-        return Result(task, Outcome.REFUSED, error.strerror or str(error))
+        return Result(task, Outcome.REFUSED, _reason(error, task))
 
 
-def _edited(task: Task, program: edit.Program, order: Order, into: pathlib.Path | None) -> Result:
-    in_place = task.source == task.target
-    if not in_place and not order.overwrite and task.target.exists():
-        raise errors.UsageError(f"{task.target} exists: choose another --out, or say --overwrite")
-    with task.source.open("rb") as source:
-        if os.fstat(source.fileno()).st_size == 0:
-            raise errors.BadData("the file is empty")
-        with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            patched = edit.edit_file(mapped, program, original=order.original, bare=True)
-            differences = tuple(patched.differences()) if order.explain else ()
-            changed, notes = patched.changed, patched.notes
-            try:
-                if into is not None and (changed or not in_place):
-                    _write(patched, source.fileno(), into, sync=in_place)
-            finally:
-                del patched  # it holds the mapping open
-    outcome = Outcome.READY if changed else Outcome.UNCHANGED
-    return Result(task, outcome, notes=notes, differences=differences)
+def _reason(error: OSError, task: Task) -> str:
+    why = error.strerror or str(error)
+    named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    return why if named in ("", str(task.source)) else f"{named}: {why}"
 
 
-def _write(patched: edit.Patched, source: int, into: pathlib.Path, *, sync: bool) -> None:
-    into.parent.mkdir(parents=True, exist_ok=True)
-    mode = os.fstat(source).st_mode & 0o777
-    target = os.open(into, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+def _edited(task: Task, program: edit.Program, order: Order, *, write: bool) -> Result:
+    if not task.source.is_file():
+        raise errors.UsageError("this is no file that can be edited")
+    if not task.in_place and task.target.exists():
+        if task.target.is_dir():
+            raise errors.UsageError(f"{task.target} is a folder: choose another --out")
+        if not order.overwrite:
+            raise errors.UsageError(f"{task.target} exists: choose another --out, or say --overwrite")
+    with task.source.open("rb") as source, _bytes_of(source.fileno()) as (buffer, copied):
+        patched = edit.edit_file(buffer, program, original=order.original, bare=True)
+        differences = tuple(patched.differences()) if order.explain else ()
+        if write and (patched.changed or not task.in_place):
+            _write(patched, task, source.fileno(), copied=copied)
+        outcome = Outcome.READY if patched.changed else Outcome.UNCHANGED
+        return Result(task, outcome, notes=patched.notes, differences=differences)
+
+
+@contextlib.contextmanager
+def _bytes_of(source: int) -> Iterator[tuple[bytes | mmap.mmap, bool]]:
+    """A file's bytes, and whether they are so many that they should be copied from the file itself."""
+    size = os.fstat(source).st_size
+    if size == 0:
+        raise errors.BadData("the file is empty")
+    if size < _MAPPED_FROM:
+        yield os.pread(source, size, 0), False
+        return
+    mapped = mmap.mmap(source, size, access=mmap.ACCESS_READ)
     try:
-        patched.write(target, source)
-        if sync:
+        yield mapped, True
+    finally:
+        # What was cut from it may be left in a result or a traceback; the mapping goes when that does.
+        with contextlib.suppress(BufferError):
+            mapped.close()
+
+
+def _write(patched: edit.Patched, task: Task, source: int, *, copied: bool) -> None:
+    into = task.temporary
+    into.parent.mkdir(parents=True, exist_ok=True)
+    facts = os.fstat(source)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    target = os.open(into, flags, facts.st_mode & 0o777)
+    try:
+        patched.write(target, source if copied else None)
+        if task.in_place:
+            if facts.st_uid != os.geteuid() or facts.st_gid != os.getegid():
+                with contextlib.suppress(PermissionError):  # only root may give files away
+                    os.fchown(target, facts.st_uid, facts.st_gid)
+            os.fchmod(target, facts.st_mode & 0o7777)
             os.fdatasync(target)
     except BaseException:
         into.unlink(missing_ok=True)
@@ -145,20 +199,13 @@ def _write(patched: edit.Patched, source: int, into: pathlib.Path, *, sync: bool
 def _published(result: Result) -> Result:
     """Give the new file its name."""
     task = result.task
-    if result.outcome is Outcome.REFUSED:
-        with contextlib.suppress(FileNotFoundError):
-            _temporary(task).unlink()
-        return result
-    if result.outcome is Outcome.UNCHANGED and task.source == task.target:
+    if result.outcome is Outcome.UNCHANGED and task.in_place:
         return result
     try:
-        _temporary(task).replace(task.target)
+        task.temporary.replace(task.target)
     except OSError as error:
-        return dataclasses.replace(result, outcome=Outcome.REFUSED, why=error.strerror or str(error))
+        task.temporary.unlink(missing_ok=True)
+        return dataclasses.replace(result, outcome=Outcome.REFUSED, why=_reason(error, task))
     if result.outcome is Outcome.READY:
         return dataclasses.replace(result, outcome=Outcome.EDITED)
     return result
-
-
-def _temporary(task: Task) -> pathlib.Path:
-    return task.target.with_name(f".{task.target.name}{_TEMPORARY}")
