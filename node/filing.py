@@ -1,4 +1,4 @@
-"""Acknowledged bytes take their place in the tree: a file for each verdict that asks for one, whole or not."""
+"""Acknowledged bytes take their place in the tree: whole or not there, and again without a difference."""
 
 from __future__ import annotations
 
