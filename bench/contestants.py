@@ -60,6 +60,9 @@ class Receiver:
             )
         try:
             procs.wait_until(self._ready_or_dead, 60, f"{self.name} did not become ready")
+        except TimeoutError as late:
+            self.stop()
+            raise RuntimeError(f"{late}; its last words: {self._last_words()}") from None
         except BaseException:
             self.stop()
             raise
@@ -94,8 +97,11 @@ class Receiver:
 
     def _ready_or_dead(self) -> bool:
         if self.process.poll() is not None:
-            raise RuntimeError(f"{self.name} ended at once: {self.log.read_text(errors='replace')[-2000:]}")
+            raise RuntimeError(f"{self.name} ended at once: {self._last_words()}")
         return self.ready()
+
+    def _last_words(self) -> str:
+        return self.log.read_text(errors="replace")[-2000:]
 
     def _json(self, path: str) -> dict[str, object]:
         try:
@@ -106,8 +112,8 @@ class Receiver:
             error.close()
             if error.code == 503:
                 raise  # not ready yet
-            last = self.log.read_text(errors="replace")[-1500:]
-            raise RuntimeError(f"{self.name}: {path}: {error.code}; its last words: {last}") from None
+            said = f"{self.name}: {path}: {error.code}; its last words: {self._last_words()}"
+            raise RuntimeError(said) from None
 
 
 class Node(Receiver):
