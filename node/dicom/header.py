@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import re
-import struct
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from node import errors
-from node.dicom import charset, layouts, scan, values, walk
+from node.dicom import charset, layouts, readers, scan, values, walk
 from node.dicom import vr as vrs
+from node.dicom.readers import CODE, CODES, DATE, DECIMAL, DECIMALS, INTEGER, TEXT, TEXTS, TIME, UID
 from node.dicom.syntax import Buffer, encoding, inflate
-
-# How an element's bytes become a field. A kind is only a name here; `_READERS` says what it does.
-TEXT = "text"  # one value in the data set's character set, padding removed
-TEXTS = "texts"  # several such values
-CODE = "code"  # one value of a VR that knows only ASCII
-CODES = "codes"  # several such values
-UID = "uid"  # one UID
-DATE = "date"  # YYYYMMDD, the form of the 1980s (YYYY.MM.DD) too
-TIME = "time"  # HHMMSS.FFFFFF as far as given, the form of the 1980s (HH:MM:SS) too
-INTEGER = "integer"  # IS or US or UL or SS or SL, by the VR that is there
-DECIMALS = "decimals"  # DS or FL or FD, each value a float
-DECIMAL = "decimal"  # the first of these
 
 Str = str | None
 Int = int | None
@@ -166,8 +152,6 @@ class Header(NamedTuple):
     notes: tuple[Note, ...]
 
 
-_Decoder = Callable[[bytes], str]
-_Reader = Callable[[bytes, str, str, _Decoder], Any]  # (value, VR, byte order, text decoder) -> field
 _REQUESTS = 0x00400275
 _REFERENCES = (
     0x00081115,
@@ -177,7 +161,6 @@ _MOST_REFERENCES = 10_000  # more than a study has images; what lists more is cu
 _MOST_ELEMENTS = 500_000  # before that; the largest structured reports have a fifth
 _LAST = 0x00710000  # no field lies beyond, and large objects have most of their elements there
 _CHARSET = 0x00080005
-_TIME = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?")
 
 
 def attributes(buffer: Buffer, syntax: str) -> Header:
@@ -194,7 +177,7 @@ def attributes(buffer: Buffer, syntax: str) -> Header:
     sets: tuple[str, ...] = ()
     if _CHARSET in top:
         row = rows[top[_CHARSET]]
-        sets = _codes(bytes(buffer[row[3] : row[4]]))
+        sets = readers.codes(bytes(buffer[row[3] : row[4]]))
     decode = charset.decoder(sets)
     order = enc.order
     found: list[Any] = []
@@ -269,136 +252,13 @@ def tag_of(name: str) -> int:
     raise errors.UsageError(f"there is no element {name!r}{vrs.nearest(name)}")
 
 
-def _clean(text: str) -> str:
-    """Padding removed; NUL within becomes U+FFFD, because no database takes it."""
-    text = text.strip("\0 ")
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in text else text
-
-
-def _codes(raw: bytes) -> tuple[str, ...]:
-    text = _clean(str(raw, "latin-1"))
-    return tuple([part.strip() for part in text.split("\\")]) if text else ()
-
-
-def _read_text(raw: bytes, vr: str, order: str, decode: _Decoder) -> str | None:
-    return _clean(decode(raw)) or None
-
-
-def _read_texts(raw: bytes, vr: str, order: str, decode: _Decoder) -> tuple[str, ...]:
-    text = _clean(decode(raw))
-    return tuple([part.strip() for part in text.split("\\")]) if text else ()
-
-
-def _read_code(raw: bytes, vr: str, order: str, decode: _Decoder) -> str | None:
-    return _clean(str(raw, "latin-1")) or None
-
-
-def _read_codes(raw: bytes, vr: str, order: str, decode: _Decoder) -> tuple[str, ...]:
-    return _codes(raw)
-
-
-def _read_date(raw: bytes, vr: str, order: str, decode: _Decoder) -> str | None:
-    text = str(raw, "latin-1").strip("\0 ")
-    if len(text) == 10 and text[4] == text[7] and text[4] in ".-":
-        text = text[:4] + text[5:7] + text[8:]
-    if len(text) == 8 and text.isdecimal() and "01" <= text[4:6] <= "12" and "01" <= text[6:] <= "31":
-        return text
-    if not text:
-        return None
-    raise ValueError("not a date")
-
-
-def _read_time(raw: bytes, vr: str, order: str, decode: _Decoder) -> str | None:
-    text = str(raw, "latin-1").strip("\0 ").replace(":", "")
-    if not text:
-        return None
-    if _TIME.fullmatch(text) is None:
-        raise ValueError("not a time")
-    return text
-
-
-_SIGNED = {"US": False, "UL": False, "SS": True, "SL": True}
-
-
-def _read_integer(raw: bytes, vr: str, order: str, decode: _Decoder) -> int | None:
-    signed = _SIGNED.get(vr)
-    if signed is not None:
-        width = 2 if vr in ("US", "SS") else 4
-        if len(raw) < width:
-            raise ValueError(f"{len(raw)} bytes are too short for {vr}")
-        number = int.from_bytes(raw[:width], "little" if order == "<" else "big", signed=signed)
-    else:
-        text = str(raw, "latin-1").split("\\", 1)[0].strip("\0 ")
-        if not text:
-            return None
-        number = _whole(text)
-    if not -0x80000000 <= number <= 0x7FFFFFFF:
-        raise ValueError("an integer beyond 32 bits")
-    return number
-
-
-def _whole(text: str) -> int:
-    """An integer, also the one that some write as a decimal."""
-    if len(text) > 32:
-        raise ValueError("not an integer")
-    try:
-        return int(text)
-    except ValueError:
-        number = _finite(text)
-        if number != int(number):
-            raise ValueError("not an integer") from None
-        return int(number)
-
-
-def _finite(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        raise ValueError("not a number") from None
-    if not math.isfinite(number):
-        raise ValueError("not a finite number")
-    return number
-
-
-def _read_decimals(raw: bytes, vr: str, order: str, decode: _Decoder) -> tuple[float, ...] | None:
-    if vr in ("FL", "FD"):
-        code, width = ("f", 4) if vr == "FL" else ("d", 8)
-        numbers = struct.unpack_from(f"{order}{len(raw) // width}{code}", raw)
-        if not all(map(math.isfinite, numbers)):
-            raise ValueError("not a finite number")
-        return numbers or None
-    text = str(raw, "latin-1").strip("\0 ")
-    if not text:
-        return None
-    return tuple([_finite(part) for part in text.split("\\")])
-
-
-def _read_decimal(raw: bytes, vr: str, order: str, decode: _Decoder) -> float | None:
-    numbers = _read_decimals(raw.split(b"\\", 1)[0] if vr not in ("FL", "FD") else raw, vr, order, decode)
-    return numbers[0] if numbers else None
-
-
-_READERS: dict[str, _Reader] = {
-    TEXT: _read_text,
-    TEXTS: _read_texts,
-    CODE: _read_code,
-    CODES: _read_codes,
-    UID: _read_code,
-    DATE: _read_date,
-    TIME: _read_time,
-    INTEGER: _read_integer,
-    DECIMAL: _read_decimal,
-    DECIMALS: _read_decimals,
-}
-
-
-def _fields() -> list[tuple[str, int, _Reader, Any]]:
+def _fields() -> list[tuple[str, int, readers.Reader, Any]]:
     """(field, tag, reader, value when absent), from the annotations of `Header`."""
-    out: list[tuple[str, int, _Reader, Any]] = []
+    out: list[tuple[str, int, readers.Reader, Any]] = []
     for name, hint in typing.get_type_hints(Header, include_extras=True).items():
         if typing.get_origin(hint) is Annotated:
             kind, tag = hint.__metadata__
-            out.append((name, tag, _READERS[kind], () if kind in (TEXTS, CODES) else None))
+            out.append((name, tag, readers.READERS[kind], () if kind in (TEXTS, CODES) else None))
     return out
 
 
@@ -407,7 +267,7 @@ TAGS = {name: tag for name, tag, _, _ in _FIELDS}  # the element behind each fie
 
 
 def _requests(
-    buffer: Buffer, rows: Sequence[walk.Row], sequence: walk.Row, decode: _Decoder
+    buffer: Buffer, rows: Sequence[walk.Row], sequence: walk.Row, decode: readers.Decoder
 ) -> tuple[Request, ...]:
     """The items of the Request Attributes Sequence."""
     items: dict[int, dict[int, str]] = {}
@@ -419,7 +279,7 @@ def _requests(
         if row[5] == first:
             items[at] = {}
         elif row[5] in items and row[0] in _REQUEST_TAGS:
-            items[row[5]][row[0]] = _clean(decode(bytes(buffer[row[3] : row[4]])))
+            items[row[5]][row[0]] = readers.clean(decode(bytes(buffer[row[3] : row[4]])))
     return tuple(Request(*(item.get(tag, "") for tag in _REQUEST_TAGS)) for item in items.values())
 
 
@@ -436,9 +296,9 @@ def _references(buffer: Buffer, rows: Sequence[walk.Row], sequence: walk.Row) ->
             break
         tag = row[0]
         if tag in (_REFERENCED_CLASS, _REFERENCED_INSTANCE, _REFERENCED_FRAMES):
-            found.setdefault(row[5], {})[tag] = _clean(str(buffer[row[3] : row[4]], "latin-1"))
+            found.setdefault(row[5], {})[tag] = readers.clean(str(buffer[row[3] : row[4]], "latin-1"))
         elif tag == 0x0020000E:
-            series[row[5]] = _clean(str(buffer[row[3] : row[4]], "latin-1"))
+            series[row[5]] = readers.clean(str(buffer[row[3] : row[4]], "latin-1"))
     out: list[Reference] = []
     for item, values_ in found.items():
         if values_.get(_REFERENCED_INSTANCE):
