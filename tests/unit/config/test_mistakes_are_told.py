@@ -389,3 +389,45 @@ def test_a_file_in_another_encoding(tmp_path: pathlib.Path) -> None:
     path.write_bytes(b"[node]\n# f\xfcr\n")
     with pytest.raises(errors.ConfigError, match=r":2: this is not UTF-8 text: save the file as UTF-8$"):
         config.load(path)
+
+
+STEPS = {
+    "one table instead of a list": (
+        '[coerce.tidy]\nremap = "hush"',
+        ["node.toml:1: coerce.tidy: these are steps, write [[coerce.tidy]] over each"],
+    ),
+    "no steps at all": (
+        "[coerce]\ntidy = []",
+        ["node.toml:2: coerce.tidy: these are steps, write [[coerce.tidy]] over each"],
+    ),
+    "a text among the steps": (
+        '[coerce]\ntidy = [{empty = "PatientID"}, "x"]',
+        ["node.toml:2: coerce.tidy: these are steps, write [[coerce.tidy]] over each"],
+    ),
+    "no tables": ("coerce = 7", ["node.toml:1: coerce = 7: this is a table, write [coerce]"]),
+    "a name with a space": (
+        '[[coerce."a b"]]\nempty = "PatientID"',
+        ['node.toml:1: coerce has "a b": give a name of letters, digits, `_`, `.` and `-`, at most 64'],
+    ),
+    "a destination with a coercion that there is not": (
+        (
+            '[peers.a]\naet = "A"\nhost = "h"\n[destinations.b]\npeer = "a"\ncoerce = "tidyy"\n'
+            '[[coerce.tidy]]\nempty = "PatientID"'
+        ),
+        ['node.toml:6: destinations.b.coerce = "tidyy": there is no such coercion; did you mean tidy?'],
+    ),
+    "a destination where there are none": (
+        '[peers.a]\naet = "A"\nhost = "h"\n[destinations.b]\npeer = "a"\ncoerce = "tidy"',
+        [
+            (
+                'node.toml:6: destinations.b.coerce = "tidy": there is no such coercion; '
+                "there is none in this configuration"
+            )
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "messages"), STEPS.values(), ids=STEPS)
+def test_lists_of_steps(tmp_path: pathlib.Path, text: str, messages: list[str]) -> None:
+    assert told(tmp_path, text) == messages

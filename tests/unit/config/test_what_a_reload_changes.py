@@ -63,3 +63,13 @@ def test_another_order_of_rules_is_a_change() -> None:
 
 def test_another_order_of_peers_is_none() -> None:
     assert config.changed(OLD, dataclasses.replace(OLD, peers=OLD.peers[::-1])).applied == ()
+
+
+def test_a_coercion_that_only_moved_in_the_file_is_the_same() -> None:
+    steps = ({"empty": "PatientID"},)
+    old = dataclasses.replace(OLD, coerce=(model.Coercion("tidy", steps, places=("node.toml:3",)),))
+    moved = dataclasses.replace(OLD, coerce=(model.Coercion("tidy", steps, places=("node.toml:9",)),))
+    assert config.changed(old, moved).describe() == "nothing changed"
+    other = dataclasses.replace(OLD, coerce=(model.Coercion("tidy", ({"remove": "PatientID"},)),))
+    assert config.changed(old, other).applied == ("coerce.tidy",)
+    assert config.changed(OLD, other).applied == ("coerce.tidy (new)",)
