@@ -51,11 +51,15 @@ class Journal:
         size: int = 256 << 20,
         segment: int = SEGMENT,
         patience: float = 20.0,
+        whole: bool = True,
         disk: disks.Disk | None = None,
         degraded: Callable[[str], None] | None = None,
         synced: Callable[[int, float], None] | None = None,
     ) -> None:
-        """Take the slot; `degraded` is told why a segment was given up, `synced` of each group's commit."""
+        """Take the slot; `degraded` is told why a segment was given up, `synced` of each group's commit.
+
+        A process that soon ends needs no `whole` ring: it is made as it is needed.
+        """
         self.slot = slot
         self.patience = patience  # seconds that an append waits for room
         self._data = data
@@ -77,9 +81,8 @@ class Journal:
         self._wake = position.open_fifo(data.wake)
         self._position = position.Position(directory / "position")
         try:
-            self._ring = segments.Ring(
-                directory, size_each, max(3, size // size_each), self._floor, self._disk, self._tell
-            )
+            most = max(3, size // size_each)
+            self._ring = segments.Ring(directory, size_each, most, self._floor, self._disk, self._tell, whole)
         except errors.NodeError:
             self._release()
             raise
@@ -252,7 +255,7 @@ def claim(data: layout.Data, prefix: str, *, size: int, segment: int = SEGMENT, 
         slot = prefix if number == 1 else f"{prefix}-{number}"
         if not layout.held(data.slot(slot) / "lock"):
             with contextlib.suppress(errors.UsageError):
-                return Journal(data, slot, size=size, segment=segment)
+                return Journal(data, slot, size=size, segment=segment, whole=False)
     raise errors.UsageError(
         f"{tries} processes already use the journal slots {prefix!r}; wait for one to end"
     )

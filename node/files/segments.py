@@ -15,6 +15,7 @@ from node.files import disk as disks
 from node.files import record
 
 _AHEAD = 2  # segments that lie ready to be written
+_SETTLED = 3.0  # seconds after the start when the rest of the ring is made
 
 
 @dataclasses.dataclass(slots=True)
@@ -39,8 +40,12 @@ class Ring:
         floor: Callable[[], int],
         disk: disks.Disk,
         troubled: Callable[[str], None],
+        whole: bool,
     ) -> None:
-        """Open what is there and make what must lie ready; generations below `floor` are free again."""
+        """Open what is there and make what must lie ready; generations below `floor` are free again.
+
+        With `whole`, the rest is made soon after, beside the work: later it would compete with a burst.
+        """
         self.size = size  # bytes of a segment
         self.most = most  # how many there may be
         self.active: Segment | None = None  # the one that is being written
@@ -53,12 +58,13 @@ class Ring:
         self._short = threading.Event()
         self._closed = False
         try:
-            self._fill()
+            self._fill(_AHEAD)
         except errors.NodeError:
             # The ring works with what it has; without any, there is nothing to acknowledge into.
             if not self._live():
                 self.close_files()
                 raise
+        self._whole = whole
         self._maker = threading.Thread(target=self._make_ahead, name="journal segments", daemon=True)
         self._maker.start()
 
@@ -136,8 +142,8 @@ class Ring:
                 found.append(Segment(path, os.open(path, os.O_RDWR | os.O_CLOEXEC), generation))
         return found
 
-    def _fill(self) -> None:
-        while len(self._ready()) < _AHEAD and len(self._live()) < self.most and not self._closed:
+    def _fill(self, wanted: int) -> None:
+        while len(self._ready()) < wanted and len(self._live()) < self.most and not self._closed:
             self._make()
 
     def _make(self) -> None:
@@ -164,15 +170,17 @@ class Ring:
             self._segments.append(Segment(path, fd, 0))
 
     def _make_ahead(self) -> None:
-        """Keep segments ready while others are being written."""
+        """Keep segments ready while others are being written; the rest once the start is over."""
+        patience = _SETTLED if self._whole else None
         while True:
-            self._short.wait()
+            wanted = _AHEAD if self._short.wait(patience) else self.most
+            patience = patience if wanted == _AHEAD else None
             self._short.clear()
             if self._closed:
                 return
             self.remove_abandoned()
             try:
-                self._fill()
+                self._fill(wanted)
             except errors.NodeError as error:
                 # The ring goes on with what it has; who finds no room is told so.
                 self._troubled(str(error))

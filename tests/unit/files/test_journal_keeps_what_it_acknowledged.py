@@ -8,6 +8,7 @@ import hashlib
 import os
 import pathlib
 import threading
+import time
 
 import pytest
 
@@ -284,3 +285,16 @@ def test_a_short_lived_process_takes_a_free_slot(slot: Slot) -> None:
     assert (first.slot, second.slot) == ("import", "import-2")
     first.close()
     second.close()
+
+
+def test_the_whole_ring_is_made_once_the_start_is_over(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = slot.open(whole=False)
+    assert len(slot.segments()) == 2
+    log.close()
+    monkeypatch.setattr(segments, "_SETTLED", 0.01)
+    log = slot.open()
+    until = time.monotonic() + 20
+    while len(slot.segments()) < 8 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert len(slot.segments()) == 8
+    log.close()
