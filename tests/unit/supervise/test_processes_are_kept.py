@@ -84,7 +84,9 @@ def test_a_child_that_is_killed_is_started_again(start: Callable[..., Running]) 
     assert alive(running.pid_of("b"))
 
 
-def test_a_role_that_cannot_start_ends_the_whole_start_with_its_sentence(start: Callable[..., Running]) -> None:
+def test_a_role_that_cannot_start_ends_the_whole_start_with_its_sentence(
+    start: Callable[..., Running],
+) -> None:
     running = start("refuse")
     assert running.process.wait(20) == 1
     lines = running.lines()
