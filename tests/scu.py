@@ -175,7 +175,12 @@ class Caller:
         self.socket = socket.create_connection(address, timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
-            self.socket = tls.wrap_socket(self.socket, server_hostname=address[0])
+            plain = self.socket
+            try:
+                self.socket = tls.wrap_socket(plain, server_hostname=address[0])
+            except OSError:
+                plain.close()
+                raise
         self.accepted: dict[tuple[str, str], int] = {}  # (abstract, transfer syntax) -> context id
         self.results: dict[int, int] = {}  # context id -> result
         self.maximum = 16384  # what the peer takes
