@@ -244,6 +244,8 @@ class Acceptor:
             # From here on a drain speaks to the association; the peer knows of it when it has the answer.
             connection.association = association
             connection.sock = None
+        # What was proposed and refused is of no more use, and is the most of an idle association's memory.
+        association.request = dataclasses.replace(request, contexts=())
         try:
             link.write([answer], len(answer), time.monotonic() + limits.pdu_timeout)
         except BaseException:
@@ -283,7 +285,7 @@ class Acceptor:
             return _TOO_MANY
         association.rights = admission.rights
         association.facts = dataclasses.replace(association.facts, peer=admission.peer)
-        accept = pdu.Accept(
+        answer = pdu.Accept(
             request.calling,
             request.called,
             agreed.results,
@@ -294,8 +296,7 @@ class Acceptor:
                 identity_response=admission.identity_response,
             ),
         )
-        association.accepted = accept
-        return slot, pdu.encode_accept(accept)
+        return slot, pdu.encode_accept(answer)
 
     def _converse(self, association: assoc.Association) -> None:
         """Hand out messages until the association ends."""

@@ -129,8 +129,8 @@ class Association(reading.Reader):
         super().__init__(link, timeouts, pool, max_in)
         self.facts = facts
         self.contexts: Mapping[int, contexts.Context] = {}  # the accepted ones, by id
-        self.request = pdu.Request("", "", ())  # as it was sent or received
-        self.accepted: pdu.Accept | None = None  # the answer, as it was sent or received
+        self.request = pdu.Request("", "", ())  # as it was sent; as it was received, without the contexts
+        self.accepted: pdu.Accept | None = None  # the answer, as it was received
         self.rights: frozenset[model.Right] = frozenset()  # what the peer may ask, when it called us
         self.max_out = 0  # bytes of a P-DATA that we send
         self.window = 1  # requests that we may have unanswered at once

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import mmap
 
 SLACK = 1 << 17  # bytes beyond one PDU: room to read several small PDUs at once
 
@@ -20,7 +21,8 @@ class Buffers:
         try:
             return self._free.pop()
         except IndexError:
-            return memoryview(bytearray(self.size))
+            # Mapped, so that it goes back to the system for certain when it is not kept.
+            return memoryview(mmap.mmap(-1, self.size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
     def give(self, view: memoryview) -> None:
         """Hand a buffer back."""

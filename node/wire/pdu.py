@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from node import errors
@@ -309,7 +310,8 @@ def _items(data: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _uid(raw: bytes) -> str:
-    return raw.decode("latin-1").strip(" \0")
+    # Associations hold the same few UIDs by the hundred, and many associations are held at once.
+    return sys.intern(raw.decode("latin-1").strip(" \0"))
 
 
 def _proposal(item: bytes) -> Proposal:

@@ -135,6 +135,7 @@ class Reader:
                 elif now - self._pdu_begun > self._timeouts.pdu:
                     raise _late(self._end - self._pos, need)
             elif got is None:
+                del view  # else the buffer could not go back while we wait
                 view = self._wait(need, patience)
             elif self._stopping:
                 raise faults.refused(self._stopping)
