@@ -13,6 +13,7 @@ import enum
 import mmap
 import os
 import pathlib
+import stat
 from collections.abc import Iterable, Iterator
 
 from node import errors
@@ -75,9 +76,10 @@ def tasks(found: Iterable[tuple[pathlib.Path, pathlib.Path]], out: pathlib.Path 
     A file that is found twice is one task. Raises UsageError when two results would have one name.
     """
     seen: set[str] = set()
-    taken: dict[pathlib.Path, pathlib.Path] = {}
+    taken: dict[str, pathlib.Path] = {}
+    folders: dict[str, str] = {}  # their real names: to ask for each file's is a fifth of an edit
     for path, root in found:
-        real = os.path.realpath(path)  # a link stays, and what it points to is edited
+        real = _real(path, folders)
         if real in seen:
             continue
         seen.add(real)
@@ -86,14 +88,27 @@ def tasks(found: Iterable[tuple[pathlib.Path, pathlib.Path]], out: pathlib.Path 
             yield Task(one, one)
             continue
         target = out / (path.relative_to(root) if path != root else path.name)
-        if target in taken:
+        place = _real(target, folders)
+        if place in taken:
             raise errors.UsageError(
-                f"{path} and {taken[target]} would both become {target}: edit them into folders of their own"
+                f"{path} and {taken[place]} would both become {target}: edit them into folders of their own"
             )
-        if os.path.realpath(target) == real:
+        if place == real:
             raise errors.UsageError(f"--out would replace {path} by its own result: say --in-place")
-        taken[target] = path
+        taken[place] = path
         yield Task(path, target)
+
+
+def _real(path: pathlib.Path, folders: dict[str, str]) -> str:
+    """What a path leads to, links followed."""
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    folder, name = os.path.split(path)
+    if name in ("", "..", "."):
+        return os.path.realpath(path)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    return os.path.join(folders[folder], name)
 
 
 def look(chosen: Iterable[Task], program: edit.Program, order: Order) -> Iterator[Result]:
@@ -137,24 +152,36 @@ def _tried(task: Task, program: edit.Program, order: Order, *, write: bool) -> R
 def _reason(error: OSError, task: Task) -> str:
     why = error.strerror or str(error)
     named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    if named == str(task.temporary):
+        named = str(task.target)  # the name that a person knows
     return why if named in ("", str(task.source)) else f"{named}: {why}"
 
 
 def _edited(task: Task, program: edit.Program, order: Order, *, write: bool) -> Result:
-    if not task.source.is_file():
-        raise errors.UsageError("this is no file that can be edited")
     if not task.in_place and task.target.exists():
         if task.target.is_dir():
             raise errors.UsageError(f"{task.target} is a folder: choose another --out")
         if not order.overwrite:
             raise errors.UsageError(f"{task.target} exists: choose another --out, or say --overwrite")
-    with task.source.open("rb") as source, _bytes_of(source.fileno()) as (buffer, copied):
+    with _opened(task.source) as source, _bytes_of(source) as (buffer, copied):
         patched = edit.edit_file(buffer, program, original=order.original, bare=True)
         differences = tuple(patched.differences()) if order.explain else ()
         if write and (patched.changed or not task.in_place):
-            _write(patched, task, source.fileno(), copied=copied)
+            _write(patched, task, source, copied=copied)
         outcome = Outcome.READY if patched.changed else Outcome.UNCHANGED
         return Result(task, outcome, notes=patched.notes, differences=differences)
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[int]:
+    # Without O_NONBLOCK a pipe that lies in a folder would be waited for.
+    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(source).st_mode):
+            raise errors.UsageError("this is no file that can be edited")
+        yield source
+    finally:
+        os.close(source)
 
 
 @contextlib.contextmanager
@@ -177,10 +204,13 @@ def _bytes_of(source: int) -> Iterator[tuple[bytes | mmap.mmap, bool]]:
 
 def _write(patched: edit.Patched, task: Task, source: int, *, copied: bool) -> None:
     into = task.temporary
-    into.parent.mkdir(parents=True, exist_ok=True)
     facts = os.fstat(source)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    target = os.open(into, flags, facts.st_mode & 0o777)
+    try:
+        target = os.open(into, flags, facts.st_mode & 0o777)
+    except FileNotFoundError:
+        into.parent.mkdir(parents=True, exist_ok=True)
+        target = os.open(into, flags, facts.st_mode & 0o777)
     try:
         patched.write(target, source if copied else None)
         if task.in_place:

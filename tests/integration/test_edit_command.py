@@ -364,7 +364,7 @@ def test_a_target_that_cannot_be_written_is_named(
     (tmp_path / "new").write_text("a file where the folder should be")
     done = run(study / "a", "--set", "PatientID=R-17", "--out", tmp_path / "new")
     assert done.code == 1
-    assert done.err.splitlines()[0].endswith(f"{tmp_path / 'new'}: File exists")
+    assert done.err.splitlines()[0].endswith(f": {tmp_path / 'new' / '000000.dcm'}: Not a directory")
 
 
 def test_a_bar_is_shown_on_a_terminal_and_nothing_of_it_elsewhere(study: pathlib.Path) -> None:
