@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import secrets
 import selectors
@@ -84,7 +83,10 @@ class _Connection:
 
 
 class Acceptor:
-    """Listens until it is drained. `admit`, `limits` and `handlers` may be replaced while it runs."""
+    """Listens until it is drained. `admit`, `limits` and `handlers` may be replaced while it runs.
+
+    The maximum PDU length stays what it was at the start: every buffer has its size.
+    """
 
     def __init__(
         self,
@@ -166,8 +168,7 @@ class Acceptor:
     def _cut(connection: _Connection) -> None:
         sock = connection.sock
         if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+            stream.shutdown(sock, socket.SHUT_RDWR)
 
     def _forget(self, connection: _Connection) -> None:
         with self._changed:
@@ -196,11 +197,10 @@ class Acceptor:
     ) -> None:
         deadline = time.monotonic() + self.limits.request_timeout
         try:
-            link, names = _secured(sock, listener, deadline)
+            link, names = _secured(connection, sock, listener, deadline)
         except OSError as error:
             self._events.dropped(facts, tls.failure(error))
             return
-        connection.sock = link.sock
         facts = dataclasses.replace(facts, tls_names=names)
         try:
             association, slot = self._open(connection, link, facts, deadline)
@@ -210,6 +210,9 @@ class Acceptor:
                 _last_words(link, pdu.encode_abort(fault.source, fault.reason))
             link.close()
             return
+        except BaseException:
+            link.close()
+            raise
         if association is None or slot is None:
             return
         try:
@@ -293,6 +296,7 @@ class Acceptor:
                 max_pdu=self._max_pdu,
                 window=window,
                 roles=agreed.roles,
+                extended=agreed.extended,
                 identity_response=admission.identity_response,
             ),
         )
@@ -407,13 +411,14 @@ def _window(asked: tuple[int, int] | None, most: int) -> tuple[int, int] | None:
 
 
 def _secured(
-    sock: socket.socket, listener: Listener, deadline: float
+    connection: _Connection, sock: socket.socket, listener: Listener, deadline: float
 ) -> tuple[stream.Stream, tuple[str, ...]]:
     """The stream of a connection, its handshake done, and the names in the caller's certificate."""
     if listener.tls is None:
         return stream.Stream(sock), ()
     sock.settimeout(max(0.001, deadline - time.monotonic()))
     wrapped = listener.tls.context().wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+    connection.sock = wrapped  # the socket that was accepted is an empty shell now
     try:
         wrapped.do_handshake()  # the timeout is one deadline over the whole handshake
     except BaseException:

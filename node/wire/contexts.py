@@ -112,6 +112,8 @@ class Offer:
     unknown: bool = True  # take abstract syntaxes nobody knows, when they look like storage
     preferred: tuple[str, ...] = ()  # transfer syntaxes in our order; empty: the requestor's order
     only_preferred: bool = False  # refuse the transfer syntaxes that are not preferred
+    extended: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    # what we can do of the SOP class extended negotiation of these services, by SOP class
     window: int = 16  # operations that may wait for us at once, when the requestor asks for more than one
 
 
@@ -122,6 +124,7 @@ class Negotiated:
     results: tuple[pdu.Result, ...]  # one per proposal, for the answer
     contexts: Mapping[int, Context]  # those accepted, by id
     roles: Mapping[str, pdu.Role]  # answers to the role selection
+    extended: Mapping[str, bytes]  # answers to the SOP class extended negotiation
 
 
 def is_storage(abstract: str, common: Collection[pdu.CommonExtended] = ()) -> bool:
@@ -142,6 +145,8 @@ def looks_like_storage(abstract: str, common: Collection[pdu.CommonExtended] = (
 
 
 STORAGE_SERVICE = "1.2.840.10008.4.2"  # Storage Service Class
+# PS3.4 B.3.1.4.1: level 2 (every attribute is kept), signature level 3 (bit preserving), no coercion
+STORAGE_SUPPORT = bytes((2, 0, 3, 0, 0, 0))
 
 
 def is_uid(text: str) -> bool:
@@ -172,7 +177,22 @@ def negotiate(request: pdu.Request, offer: Offer) -> Negotiated:
             roles[proposal.abstract] = role  # we play either role that is asked for
         results.append(pdu.Result(proposal.id, 0, chosen))
         accepted[proposal.id] = Context(proposal.id, proposal.abstract, chosen, scu=role.scp, scp=role.scu)
-    return Negotiated(tuple(results), accepted, roles)
+    return Negotiated(tuple(results), accepted, roles, _extended(request, accepted.values(), offer))
+
+
+def _extended(request: pdu.Request, accepted: Collection[Context], offer: Offer) -> dict[str, bytes]:
+    """The answers to the SOP class extended negotiation; a class without one goes on without it."""
+    answers: dict[str, bytes] = {}
+    taken = {context.abstract for context in accepted}
+    for uid, asked in request.user.extended.items():
+        if uid not in taken:
+            continue
+        support = offer.extended.get(uid)
+        if support is not None:
+            answers[uid] = bytes(min(pair) for pair in zip(asked, support, strict=False))
+        elif is_storage(uid, request.user.common_extended):
+            answers[uid] = STORAGE_SUPPORT
+    return answers
 
 
 def _transfers(abstract: str, request: pdu.Request, offer: Offer) -> Collection[str] | None:

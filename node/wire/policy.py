@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from node import model
 from node.wire import contexts, pdu, tls
@@ -69,12 +69,14 @@ class Policy:
         peers: Sequence[model.Peer],
         *,
         services: Collection[str] = (),
+        extended: Mapping[str, bytes] | None = None,
         check: Check | None = None,
         unknown_classes: bool = True,
     ) -> None:
         self._node = node
         self._limits = limits
         self._services = frozenset(services)
+        self._extended = dict(extended or {})
         self._check = check
         self._unknown_classes = unknown_classes
         self._peers: dict[str, list[tuple[model.Peer, tuple[Network, ...]]]] = {}
@@ -106,7 +108,7 @@ class Policy:
         return Admission(offer, found.rights, f"peer {found.name}", most, found, response)
 
     def _offer(self, preferred: tuple[str, ...]) -> contexts.Offer:
-        return contexts.Offer(self._services, self._unknown_classes, preferred)
+        return contexts.Offer(self._services, self._unknown_classes, preferred, extended=self._extended)
 
     def _peer(self, call: Call) -> model.Peer | pdu.Rejection | None:
         """The configured peer that calls, None for a stranger who may."""

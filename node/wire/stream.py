@@ -7,6 +7,7 @@ not block, and wait outside their lock: OpenSSL allows no read beside a write on
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import ssl
@@ -94,13 +95,11 @@ class Stream:
 
     def shutdown_read(self) -> None:
         """Wake whoever is reading: there will be nothing more."""
-        with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RD)
+        shutdown(self.sock, socket.SHUT_RD)
 
     def cut(self) -> None:
         """Break the connection from another thread; its own thread then closes the socket."""
-        with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
+        shutdown(self.sock, socket.SHUT_RDWR)
 
     def close(self, linger: float = 0.0) -> None:
         """Close; with a linger, let the peer read our last words first."""
@@ -114,7 +113,7 @@ class Stream:
 
     def _linger(self, seconds: float) -> None:
         # Closing with unread input sends a reset, which may overtake an A-ABORT or A-ASSOCIATE-RJ.
-        self.sock.shutdown(socket.SHUT_WR)
+        shutdown(self.sock, socket.SHUT_WR)
         deadline = time.monotonic() + seconds
         taken = 0
         while taken < _LINGER_BYTES and self._poll(select.POLLIN, deadline):
@@ -126,8 +125,7 @@ class Stream:
     def _poll(self, events: int, deadline: float) -> bool:
         poller = select.poll()
         poller.register(self.sock.fileno(), events)
-        left = deadline - time.monotonic()
-        return bool(poller.poll(max(0, int(left * 1000) + 1))) if left > 0 else bool(poller.poll(0))
+        return _until(poller, deadline)
 
 
 class TlsStream(Stream):
@@ -139,6 +137,9 @@ class TlsStream(Stream):
         super().__init__(sock)
         sock.setblocking(False)
         self._lock = threading.Lock()
+        # Shutting down the socket for reading would break TLS for our last words too: this wakes instead.
+        self._stop = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._stopped = False
 
     def read(self, view: memoryview) -> int | None:
         got = self.peek(view)
@@ -147,6 +148,8 @@ class TlsStream(Stream):
         return got
 
     def peek(self, view: memoryview) -> int | None:
+        if self._stopped:
+            return 0
         try:
             with self._lock:
                 return self.sock.recv_into(view)
@@ -172,7 +175,37 @@ class TlsStream(Stream):
                 raise faults.gone(f"the TLS connection broke ({error.strerror or error})") from error
             left = left[sent:]
 
+    def wait(self, deadline: float) -> bool:
+        poller = select.poll()
+        poller.register(self.sock.fileno(), select.POLLIN)
+        poller.register(self._stop, select.POLLIN)
+        return _until(poller, deadline)
+
+    def shutdown_read(self) -> None:
+        self._stopped = True
+        with self._lock:
+            if self._stop >= 0:
+                os.eventfd_write(self._stop, 1)
+
+    def close(self, linger: float = 0.0) -> None:
+        if not self._closed:
+            super().close(linger)
+            with self._lock:  # else the number could be another file's when we are stopped
+                os.close(self._stop)
+                self._stop = -1
+
     def _linger(self, seconds: float) -> None:
         with contextlib.suppress(ssl.SSLError):
             self.sock.unwrap()  # says goodbye in TLS too; not blocking, it does not wait for theirs
         super()._linger(seconds)
+
+
+def _until(poller: select.poll, deadline: float) -> bool:
+    left = deadline - time.monotonic()
+    return bool(poller.poll(int(left * 1000) + 1 if left > 0 else 0))
+
+
+def shutdown(sock: socket.socket, how: int) -> None:
+    """Shut down a connection below TLS: SSLSocket.shutdown() would let later writes go out in the clear."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(sock, how)

@@ -339,6 +339,21 @@ def test_both_roles_speak_tls_and_bind_names(authority: certificates.Authority) 
         assert "others.test" in node.heard.of("rejected")[0]
 
 
+def test_a_drain_says_goodbye_in_tls_and_not_in_the_clear(authority: certificates.Authority) -> None:
+    with (
+        raw.running(secure=secured(authority)) as node,
+        connect(node.port, secure=tls.client(model.TlsSettings(ca=authority.pem))) as link,
+    ):
+        assert echo(link) == 0
+        with node.connect() as silent:  # in the middle of its handshake
+            while len(node.acceptor._running) < 2:
+                time.sleep(0.001)
+            node.acceptor.drain(0)
+            assert raw.reaches_end(silent)
+        assert link.receive() == association.Abort(0, 0)
+        assert node.heard.wait("aborted") == ["the node is stopping"]
+
+
 def test_a_caller_without_a_certificate_is_not_heard(authority: certificates.Authority) -> None:
     with raw.running(secure=secured(authority, client_certificate=True)) as node:
         with pytest.raises((errors.PeerUnreachable, errors.PeerRefused)):

@@ -102,6 +102,13 @@ def test_roles_are_answered_and_kept_apart() -> None:
     assert result(CT, IMPLICIT, user=none).result == 1
 
 
+def test_extended_negotiation_says_what_we_do_of_what_was_asked() -> None:
+    user = pdu.User(extended={CT: b"\2\0\0\0\1\0", FIND: b"\1\1\1\0", PRINT: b"\1"})
+    asked = request((CT, (IMPLICIT,)), (FIND, (IMPLICIT,)), (PRINT, (IMPLICIT,)), user=user)
+    offer = contexts.Offer({FIND}, extended={FIND: b"\1\0\1"})
+    assert contexts.negotiate(asked, offer).extended == {CT: b"\2\0\3\0\0\0", FIND: b"\1\0\1"}
+
+
 def test_what_an_acceptor_may_answer_is_all_that_counts() -> None:
     asked = request((CT, (EXPLICIT, IMPLICIT)), (FIND, (IMPLICIT,)), (PRINT, (IMPLICIT,)))
     answer = pdu.Accept(
