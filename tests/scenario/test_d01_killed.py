@@ -33,7 +33,6 @@ PASSAGES = {
     "adopt.after-checkpoint": 1,
 }
 SHORT = (
-    "journal.before-sync",
     "journal.after-sync",
     "spool.after-sync",
     "adopt.mid-files",

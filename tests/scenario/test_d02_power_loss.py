@@ -79,10 +79,10 @@ def losses(
 def test_nothing_acknowledged_is_lost_with_the_power(
     make_node: Callable[..., harness.Node], tmp_path: pathlib.Path
 ) -> None:
-    below = record(make_node, tmp_path, 160)
-    asked, wrong = losses(below, make_node, tmp_path, 6)
+    below = record(make_node, tmp_path, 120)
+    asked, wrong = losses(below, make_node, tmp_path, 4)
     assert not wrong, "\n".join(wrong[:10])
-    assert asked > 160, "no cut fell behind an acknowledgement: the test proves nothing"
+    assert asked > 120, "no cut fell behind an acknowledgement: the test proves nothing"
 
 
 @pytest.mark.soak

@@ -75,7 +75,7 @@ def test_a_short_write_is_finished_or_refused(
     [
         ("write", "/adopt.new"),
         ("rename", "/store/"),
-        ("mkdir", "/store/"),
+        pytest.param("mkdir", "/store/", marks=pytest.mark.soak),
         ("write", "/index.sqlite"),
         ("sync", "/data$"),
     ],
