@@ -193,8 +193,8 @@ LIMITS = model.Limits(
     per_peer=6,
     echo_slots=2,
     pdu=16384,
-    request_timeout=0.4,
-    pdu_timeout=0.4,
+    request_timeout=0.8,
+    pdu_timeout=0.8,
     idle_timeout=5.0,
 )
 
