@@ -188,8 +188,11 @@ class Acceptor:
             if connection.association is not None:
                 connection.association.abort(why="an error of ours")
         finally:
-            connection.sock = None
-            sock.close()
+            # Under TLS the accepted socket is an empty shell, and the connection's is the one to close.
+            left, connection.sock = connection.sock, None
+            for one in (left, sock):
+                if one is not None:
+                    one.close()
             self._forget(connection)
 
     def _connection(
@@ -421,10 +424,10 @@ def _secured(
     connection.sock = wrapped  # the socket that was accepted is an empty shell now
     try:
         wrapped.do_handshake()  # the timeout is one deadline over the whole handshake
+        return stream.TlsStream(wrapped), tls.names(wrapped.getpeercert())
     except BaseException:
         wrapped.close()
         raise
-    return stream.TlsStream(wrapped), tls.names(wrapped.getpeercert())
 
 
 def _last_words(link: stream.Stream, data: bytes) -> None:
