@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import mmap
 import os
@@ -88,13 +89,18 @@ def _coerced(found: base.Item, coercion: coerce.Coercion) -> base.Item:
     """The item with the identity that it will have; the rest of the change is made while it is sent."""
     if not coercion.renames:
         return dataclasses.replace(found, change=coercion.apply)
-    with found.path.open("rb") as file:
-        file.seek(found.offset)
-        made = coercion.apply(file.read(found.size), found.syntax)
     identity = {"SOPClassUID": found.sop_class, "SOPInstanceUID": found.sop_instance}
-    for one in made.differences():
-        if one.path in identity:
-            identity[one.path] = str(one.after or "")
+    with found.path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        made = coercion.apply(memoryview(mapped)[found.offset :], found.syntax)
+        for one in made.differences():
+            if one.path in identity:
+                identity[one.path] = str(one.after or "")
+    finally:
+        # A view of it may be left in the result or a traceback; the mapping goes when that does.
+        with contextlib.suppress(BufferError):
+            mapped.close()
     _check_identity(identity)
     return dataclasses.replace(
         found,
