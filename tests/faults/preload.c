@@ -14,8 +14,9 @@
    records is the order of the changes. A sync has two records: it covers what was recorded before
    its beginning, and it counts from its end.
 
-   Not seen: stores through a shared mapping until msync, FICLONE, io_uring, and what the C library's
-   own stdio writes. The node and SQLite (its -shm file aside, which is no durable state) use none. */
+   Stores through a shared mapping cannot be seen as they happen: small mappings are looked at whenever a
+   sync ends, larger ones at msync. Not seen at all: FICLONE, io_uring, and what the C library's own stdio
+   writes. The node and SQLite (its -shm file aside, which is no durable state) use none of these. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -39,7 +40,7 @@
 
 enum { CREATE = 1, MKDIR, WRITE, ZERO, TRUNCATE, RENAME, LINK, UNLINK, RMDIR, SYNC_BEGIN, SYNC_END };
 enum { DURABLE = 1, FAILED = 2 };
-enum { RULES = 16, MAPPINGS = 64 };
+enum { RULES = 16, MAPPINGS = 64, SMALL = 4096 };
 
 struct record {
     uint32_t magic, op, pid, flags;
@@ -56,7 +57,7 @@ struct control {
 };
 
 static struct rule { char op[16], text[256], flag[256]; int error; uint64_t nth, times; } rules[RULES];
-static struct mapping { char *at; size_t length; int fd; off_t offset; } mappings[MAPPINGS];
+static struct mapping { char *at; size_t length; int fd; off_t offset; char seen[SMALL]; } mappings[MAPPINGS];
 static int rule_count, journal = -1;
 static char root[PATH_MAX], journal_path[PATH_MAX];
 static size_t root_length;
@@ -505,9 +506,22 @@ static uint64_t sync_begins(uint64_t inode) {
     return token;
 }
 
+/* What a program stored through a mapping may get to the disk at any time from then on. */
+static void note_mappings(void) {
+    if (!journal_path[0]) return;
+    for (int i = 0; i < MAPPINGS; i++) {
+        struct mapping *m = &mappings[i];
+        struct stat facts;
+        if (!m->at || m->length > SMALL || !memcmp(m->seen, m->at, m->length) || fstat(m->fd, &facts)) continue;
+        memcpy(m->seen, m->at, m->length);
+        note_bytes(m->fd, &facts, m->offset, m->seen, m->length, 0);
+    }
+}
+
 static int sync_ends(uint64_t inode, uint64_t token, int failed) {
     lock();
     note(SYNC_END, inode, token, 0, failed ? FAILED : 0, NULL, NULL, NULL, 0);
+    note_mappings();
     unlock();
     return failed;
 }
@@ -542,7 +556,8 @@ void *mmap(void *at, size_t length, int protection, int flags, int fd, off_t off
             if (!mappings[i].at || mappings[i].at == got) {
                 if (mappings[i].at) syscall(SYS_close, mappings[i].fd);
                 int kept = syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 700); /* the program may close its own */
-                mappings[i] = (struct mapping){got, length, kept, offset};
+                mappings[i] = (struct mapping){got, length, kept, offset, ""};
+                if (length <= SMALL) memcpy(mappings[i].seen, got, length);
                 break;
             }
     return got;
@@ -551,12 +566,15 @@ void *mmap64(void *at, size_t length, int protection, int flags, int fd, off_t o
     return mmap(at, length, protection, flags, fd, offset);
 }
 int munmap(void *at, size_t length) {
+    lock(); /* note_mappings of another thread may be looking */
     for (int i = 0; i < MAPPINGS; i++)
         if (mappings[i].at == at) {
             syscall(SYS_close, mappings[i].fd);
             mappings[i].at = NULL;
         }
-    return syscall(SYS_munmap, at, length);
+    int failed = syscall(SYS_munmap, at, length);
+    unlock();
+    return failed;
 }
 
 int msync(void *at, size_t length, int flags) {

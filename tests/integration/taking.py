@@ -46,7 +46,7 @@ def main(root: str, corpus: str = "", marks: str = "", threads: str = "1") -> No
         adopter.once()
         if corpus:
             pool = spool.Spool(data.spool, "listen-1")
-            writer = journal.Journal(data, "listen-1", size=12 << 20, segment=4 << 20)
+            writer = journal.Journal(data, "listen-1", size=3 << 20, segment=1 << 20)
             receiver = receive.Receiver(data, writer, pool)
             stop = threading.Event()
             adopting = threading.Thread(target=adopter.run, args=(stop,))
