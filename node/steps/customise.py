@@ -1,8 +1,8 @@
 """The same changes to many files: a series, a folder. Each file is changed whole or not at all.
 
-A large file is read through a mapping and copied range by range, so that memory stays flat. The new file
-appears under its name by a rename; one that replaces its original is synced first, and keeps its mode and
-owner.
+Files are read one after the other into the same memory, and a large one through a mapping from which it is
+copied range by range, so that memory stays flat. The new file appears under its name by a rename; one that
+replaces its original is synced first, and keeps its mode and owner.
 """
 
 from __future__ import annotations
@@ -113,22 +113,25 @@ def _real(path: pathlib.Path, folders: dict[str, str]) -> str:
 
 def look(chosen: Iterable[Task], program: edit.Program, order: Order) -> Iterator[Result]:
     """Say what each file would become, and write nothing."""
+    room = bytearray(_MAPPED_FROM)
     for task in chosen:
-        yield _tried(task, program, order, write=False)
+        yield _tried(task, program, order, room, write=False)
 
 
 def each(chosen: Iterable[Task], program: edit.Program, order: Order) -> Iterator[Result]:
     """Edit file by file; one that is refused is left as it was, the others are done."""
+    room = bytearray(_MAPPED_FROM)
     for task in chosen:
-        result = _tried(task, program, order, write=True)
+        result = _tried(task, program, order, room, write=True)
         yield result if result.outcome is Outcome.REFUSED else _published(result)
 
 
 def together(chosen: Iterable[Task], program: edit.Program, order: Order) -> Iterator[Result]:
     """Edit all files or none: every new file is made before the first one gets its name."""
+    room = bytearray(_MAPPED_FROM)
     staged: list[Result] = []
     try:
-        staged.extend(_tried(task, program, order, write=True) for task in chosen)
+        staged.extend(_tried(task, program, order, room, write=True) for task in chosen)
         whole = all(result.outcome is not Outcome.REFUSED for result in staged)
         for result in staged:
             made = _published(result) if whole else result
@@ -140,9 +143,9 @@ def together(chosen: Iterable[Task], program: edit.Program, order: Order) -> Ite
             result.task.temporary.unlink(missing_ok=True)
 
 
-def _tried(task: Task, program: edit.Program, order: Order, *, write: bool) -> Result:
+def _tried(task: Task, program: edit.Program, order: Order, room: bytearray, *, write: bool) -> Result:
     try:
-        return _edited(task, program, order, write=write)
+        return _edited(task, program, order, room, write=write)
     except errors.NodeError as error:
         return Result(task, Outcome.REFUSED, str(error))
     except OSError as error:
@@ -157,19 +160,20 @@ def _reason(error: OSError, task: Task) -> str:
     return why if named in ("", str(task.source)) else f"{named}: {why}"
 
 
-def _edited(task: Task, program: edit.Program, order: Order, *, write: bool) -> Result:
+def _edited(task: Task, program: edit.Program, order: Order, room: bytearray, *, write: bool) -> Result:
     if not task.in_place and task.target.exists():
         if task.target.is_dir():
             raise errors.UsageError(f"{task.target} is a folder: choose another --out")
         if not order.overwrite:
             raise errors.UsageError(f"{task.target} exists: choose another --out, or say --overwrite")
-    with _opened(task.source) as source, _bytes_of(source) as (buffer, copied):
+    with _opened(task.source) as source, _bytes_of(source, room) as (buffer, copied):
         patched = edit.edit_file(buffer, program, original=order.original, bare=True)
         differences = tuple(patched.differences()) if order.explain else ()
         if write and (patched.changed or not task.in_place):
             _write(patched, task, source, copied=copied)
         outcome = Outcome.READY if patched.changed else Outcome.UNCHANGED
-        return Result(task, outcome, notes=patched.notes, differences=differences)
+        notes = patched.notes
+    return Result(task, outcome, notes=notes, differences=differences)
 
 
 @contextlib.contextmanager
@@ -185,13 +189,17 @@ def _opened(path: pathlib.Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _bytes_of(source: int) -> Iterator[tuple[bytes | mmap.mmap, bool]]:
+def _bytes_of(source: int, room: bytearray) -> Iterator[tuple[memoryview | mmap.mmap, bool]]:
     """A file's bytes, and whether they are so many that they should be copied from the file itself."""
     size = os.fstat(source).st_size
     if size == 0:
         raise errors.BadData("the file is empty")
-    if size < _MAPPED_FROM:
-        yield os.pread(source, size, 0), False
+    if size <= len(room):
+        # Fresh memory for each file would take as long as reading it does.
+        with memoryview(room)[:size] as view:
+            if os.preadv(source, [view], 0) != size:
+                raise errors.BadData("the file became shorter while it was read")
+            yield view, False
         return
     mapped = mmap.mmap(source, size, access=mmap.ACCESS_READ)
     try:
