@@ -110,19 +110,20 @@ class Acceptor:
         self._max_pdu = limits.pdu
         self._running: dict[_Connection, None] = {}  # in the order they came
         self._changed = threading.Condition()
-        self._draining = threading.Event()
+        self._draining = threading.Event()  # requests are rejected from now on
+        self._drained = threading.Event()  # nothing is accepted any more
         self._wake, self._waker = socket.socketpair()
 
     # -- the accept loop ------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Accept until drain() is called; the listening sockets stay open for other processes."""
+        """Accept until drain() has ended; the listening sockets stay open for other processes."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake, selectors.EVENT_READ, None)
             for listener in self._listeners:
                 listener.sock.setblocking(False)
                 selector.register(listener.sock, selectors.EVENT_READ, listener)
-            while not self._draining.is_set():
+            while not self._drained.is_set():
                 for key, _ in selector.select():
                     if key.data is not None:
                         self._accept(key.data)
@@ -139,7 +140,7 @@ class Acceptor:
                 # No descriptors or no memory: wait for some to come back instead of spinning.
                 facts = assoc.Facts("", "", 0)
                 self._events.dropped(facts, f"no connection can be taken ({error.strerror})")
-                self._draining.wait(0.1)
+                self._drained.wait(0.1)
                 return
             self._start(sock, address, listener)
 
@@ -356,9 +357,9 @@ class Acceptor:
         return [association for association in found if association is not None]
 
     def drain(self, seconds: float) -> None:
-        """Stop accepting, let running associations finish for so long, then abort what is left."""
+        """Reject who calls, let running associations finish for so long, then abort what is left."""
+        # Who calls now hears that it is for a moment only; left in the backlog it would wait in silence.
         self._draining.set()
-        self._waker.send(b"\0")
         deadline = time.monotonic() + seconds
         while self._wait(lambda: not self._running, min(1.0, max(0.0, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:
@@ -369,6 +370,8 @@ class Acceptor:
             for association in self.associations():
                 association.cut("the node is stopping")
             self._wait(lambda: not self._running, 2.0)
+        self._drained.set()
+        self._waker.send(b"\0")
 
     def _wait(self, done: Callable[[], bool], seconds: float) -> bool:
         """Wait for the associations; True when they are not done."""
