@@ -17,7 +17,8 @@ import urllib.request
 from collections.abc import Iterator
 
 from bench import procs
-from node import state
+from node import model, state
+from node.files import journal
 
 PACKAGES = {"storescp": "dcmtk", "storescu": "dcmtk", "Orthanc": "orthanc"}
 # Without it Debian's DCMTK stalls 40 ms a message, and every comparison is wrong.
@@ -137,9 +138,14 @@ class Node(Receiver):
         try:
             # The supervisor says so when every process is there: none may come up while we measure.
             up = any(one.ready for one in state.running(self.folder / "data"))
-            return up and bool(self._json("/readyz")["ready"])
+            return up and self._whole() and bool(self._json("/readyz")["ready"])
         except (urllib.error.HTTPError, urllib.error.URLError, OSError):
             return False
+
+    def _whole(self) -> bool:
+        """Whether the journal has laid out its ring, as it has in a node that was not started just now."""
+        made = list((self.folder / "data" / "journal" / "listen-1").glob("*.segment"))
+        return len(made) >= model.StorageSettings().journal // journal.SEGMENT
 
     def held(self) -> int:
         held = self._json("/status.json")["held"]
