@@ -84,7 +84,7 @@ def waiting(data: layout.Data, capacity: int) -> status.Journal:
     """Return what was acknowledged and is not filed yet, over all slots."""
     slots = data.slots()
     return status.Journal(
-        waiting=journal.backlog(data),
+        waiting=sum(journal.lag(data, slot) for slot in slots),
         capacity=capacity * max(1, len(slots)),
         degraded=data.degraded.exists(),
     )

@@ -278,21 +278,6 @@ def lag(data: layout.Data, slot: str, *, segment: int = SEGMENT) -> int:
     return generations * segment + (written & _MASK) - (adopted & _MASK)
 
 
-def backlog(data: layout.Data) -> int:
-    """Bytes that were acknowledged and are not adopted yet, over all slots, as near as places tell."""
-    total = 0
-    for name in data.slots():
-        directory = data.slot(name)
-        with contextlib.suppress(OSError, ValueError):
-            found = position.Position(directory / "position")
-            written, adopted = found.get(position.WRITTEN), found.get(position.ADOPTED)
-            found.close()
-            if written > adopted:
-                full = min((written >> 32) - (adopted >> 32), len(segments.files(directory)))
-                total += full * SEGMENT + (written & _MASK) - (adopted & _MASK)
-    return max(0, total)
-
-
 def places(data: layout.Data) -> dict[str, tuple[int, int]]:
     """How far each slot was written and adopted, as numbers that only grow."""
     known = {}
