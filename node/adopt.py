@@ -257,7 +257,10 @@ class Adopter:
     def _body(self, slot: str, record: reader.Record) -> _Body:
         receipt, needed = self._rules
         known, elements = self._look(record, needed)
-        rule = rules.match(receipt, rules.facts(elements, record.arrival)) if receipt else None
+        rule = None
+        # What a person released must not be put back by the rule that it was released from.
+        if receipt and not record.note.startswith(model.RELEASED):
+            rule = rules.match(receipt, rules.facts(elements, record.arrival))
         action, name, reason, keep = model.Action.KEEP, "", "", None
         if rule is not None:
             action, name, reason, keep = rule.action, rule.name, rule.reason, rule.keep

@@ -8,6 +8,7 @@ import typer
 
 from node import errors
 from node.commands import (
+    aside,
     audit,
     check,
     commit,
@@ -46,6 +47,7 @@ for command in (
     commit,
     import_,
     images,
+    aside,
     edit,
     rules,
     audit,

@@ -93,7 +93,7 @@ _FILED = frozenset({model.Verdict.STORED, *_ASIDE})
 
 def due(one: ingest.Decided) -> bool:
     """Whether a file is to be written."""
-    if one.replayed and one.verdict is model.Verdict.STORED and one.held != one.item.arrival.digest:
+    if one.gone:
         return False  # it was deleted since, and perhaps another came
     return one.verdict in _FILED or one.repair
 

@@ -81,6 +81,10 @@ class Verdict(enum.StrEnum):
     QUARANTINED = "quarantined"  # kept out of queries until a person looks
 
 
+# How the note of an arrival begins that a person released: the rules at receipt are not asked about it again.
+RELEASED = "released by "
+
+
 class Held(enum.StrEnum):
     """How it stands with the bytes of an instance that is held."""
 

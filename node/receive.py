@@ -122,7 +122,7 @@ class Receiver:
         self._check_room()
         return Incoming(self, sop_class, sop_instance, syntax_uid, sender)
 
-    def import_file(self, path: pathlib.Path, sender: Sender) -> model.Arrival:
+    def import_file(self, path: pathlib.Path, sender: Sender, *, note: str = "") -> model.Arrival:
         """Take a Part 10 file or a bare data set: its bytes verbatim, its UIDs as the data set has them."""
         try:
             with open(path, "rb") as file:
@@ -130,13 +130,13 @@ class Receiver:
                 if size < 8:
                     raise Refused(Fault.NOT_DICOM, f"{path}: {size} bytes are no DICOM file")
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                    return self._import(path, mapped, sender)
+                    return self._import(path, mapped, sender, note)
         except OSError as error:
             raise errors.NotFound(f"{path}: {error.strerror}") from error
         except errors.BadData as error:
             raise Refused(Fault.NOT_DICOM, f"{path}: {error}", tag=error.tag, offset=error.offset) from error
 
-    def _import(self, path: pathlib.Path, mapped: mmap.mmap, sender: Sender) -> model.Arrival:
+    def _import(self, path: pathlib.Path, mapped: mmap.mmap, sender: Sender, note: str) -> model.Arrival:
         with memoryview(mapped) as view:
             start = part10.part10(view, bare=True)
             with view[start.offset :] as body:
@@ -144,7 +144,7 @@ class Receiver:
                 if not uids.valid(start.syntax):
                     raise Refused(Fault.BAD_UID, f"{path}: transfer syntax {start.syntax!r} is not a UID")
                 incoming = self.begin(identity.sop_class, identity.sop_instance, start.syntax, sender)
-                incoming.note = _preamble_note(start.preamble)
+                incoming.note = note or _preamble_note(start.preamble)
                 try:
                     for at in range(0, len(body), THRESHOLD):
                         incoming.write(body[at : at + THRESHOLD])

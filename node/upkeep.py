@@ -10,10 +10,12 @@ import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+import sqlalchemy
+
 from node import errors, failpoints, log, model
 from node.files import disk as disks
 from node.files import layout, ledger, scrub
-from node.index import db, lookup, progress, remove, restore, retain
+from node.index import aside, db, lookup, progress, remove, restore, retain
 
 SCRUB = "scrub"
 RETENTION = "retention"  # who removed, in the audit trail
@@ -153,21 +155,27 @@ def scrub_store(
     began = time.monotonic()
     with database.read() as connection:
         saved = None if anew else progress.load(connection, SCRUB)
-    after = int(saved) if saved and saved.isdigit() else 0
-    log.scrub_started(resumed_at=str(after) if after else "", rate=rate)
+    stage, after = _resumed(saved)
+    log.scrub_started(resumed_at=saved or "", rate=rate)
     limit = scrub.Rate(rate)
     instances = size = corrupt = missing = 0
     findings: list[Finding] = []
     complete = False
     while not stop():
+        kind = _STAGES[stage]
         with database.read() as connection:
-            page = lookup.each(connection, after, _PAGE)
+            page = _page(connection, kind, after)
         if not page:
-            complete = True
-            break
+            stage, after = stage + 1, 0
+            complete = stage == len(_STAGES)
+            if complete:
+                break
+            continue
         changed: list[tuple[int, model.Instance, model.Held]] = []
         for key, instance, state in page:
             now, why = _judge(data, instance, limit)
+            if now is model.Held.MISSING and kind and not _still(database, kind, key):
+                now = None  # a person decided it between the page and the look
             if now is not None and now is not state:
                 changed.append((key, instance, now))
             if now is not None and now is not model.Held.HELD:
@@ -180,7 +188,8 @@ def scrub_store(
             after = key
             if stop():
                 break
-        _note(database, changed, after)
+        # The rows of what was set aside have no state: each scrub finds it anew.
+        _note(database, [] if kind else changed, f"{kind}:{after}" if kind else str(after))
         seen(instances, size)
     if complete:
         with database.write() as connection:
@@ -193,6 +202,32 @@ def scrub_store(
         seconds=round(time.monotonic() - began, 3),
     )
     return Scrubbed(instances, size, tuple(findings), complete)
+
+
+_STAGES: tuple[aside.Kind | None, ...] = (None, *aside.Kind)  # of a scrub: the store, then what was set aside
+
+
+def _resumed(saved: str | None) -> tuple[int, int]:
+    """The stage of a scrub and the key that it came to; the beginning for what nobody of us wrote."""
+    name, _, key = (saved or "").rpartition(":")
+    stages = {str(kind or ""): number for number, kind in enumerate(_STAGES)}
+    return (stages[name], int(key)) if name in stages and key.isdigit() else (0, 0)
+
+
+def _page(
+    connection: sqlalchemy.Connection, kind: aside.Kind | None, after: int, limit: int = _PAGE
+) -> list[tuple[int, model.Instance, model.Held]]:
+    """What is to be looked at next, of the store or of what was set aside."""
+    if kind is None:
+        return lookup.each(connection, after, limit)
+    found = aside.each(connection, kind, after, limit)
+    return [(entry.key, entry.instance, model.Held.HELD) for entry in found]
+
+
+def _still(database: db.Database, kind: aside.Kind, key: int) -> bool:
+    """Whether something set aside is still there."""
+    with database.read() as connection:
+        return any(entry.key == key for entry in aside.each(connection, kind, key - 1, 1))
 
 
 def _judge(
@@ -221,14 +256,14 @@ def _judge(
     return model.Held.HELD, ""
 
 
-def _note(database: db.Database, changed: list[tuple[int, model.Instance, model.Held]], after: int) -> None:
+def _note(database: db.Database, changed: list[tuple[int, model.Instance, model.Held]], place: str) -> None:
     """Write down what a page showed; a file that was deleted or mended meanwhile is looked at again."""
     with database.write() as connection:
         for key, instance, state in changed:
             now = [row for row in lookup.each(connection, key - 1, 1) if row[0] == key]
             if now and now[0][1].path == instance.path:
                 lookup.mark(connection, key, state)
-        progress.save(connection, SCRUB, str(after), datetime.datetime.now(datetime.UTC))
+        progress.save(connection, SCRUB, place, datetime.datetime.now(datetime.UTC))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -241,20 +276,29 @@ class Astray:
 
 def deep_audit(data: layout.Data, database: db.Database) -> Iterator[Astray]:
     """Hold every row against its file, by existence and length, and every file against its row."""
+    for kind, top in zip(_STAGES, (data.store, data.conflicts, data.quarantine), strict=True):
+        yield from _astray_rows(data, database, kind)
+        yield from _astray_files(data, database, kind, top)
+
+
+def _astray_rows(data: layout.Data, database: db.Database, kind: aside.Kind | None) -> Iterator[Astray]:
     after = 0
-    known = 0
     while True:
         with database.read() as connection:
-            page = lookup.each(connection, after, 1000)
+            page = _page(connection, kind, after, 1000)
         if not page:
-            break
+            return
         for key, instance, _ in page:
             after = key
-            known += 1
             why = _misplaced(data, instance)
-            if why:
+            if why and (kind is None or _still(database, kind, key)):
                 yield Astray(instance.path, why)
-    for path in layout.tree(data.store):
+
+
+def _astray_files(
+    data: layout.Data, database: db.Database, kind: aside.Kind | None, top: pathlib.Path
+) -> Iterator[Astray]:
+    for path in layout.tree(top):
         place = str(path.relative_to(data.root))
         try:
             facts, _ = layout.read_head(path)
@@ -262,8 +306,13 @@ def deep_audit(data: layout.Data, database: db.Database) -> Iterator[Astray]:
             yield Astray(place, str(error))
             continue
         with database.read() as connection:
-            held = lookup.held(connection, facts.arrival.identity)
-        if held is None or held.path != place:
+            if kind is None:
+                held = lookup.held(connection, facts.arrival.identity)
+                known = held is not None and held.path == place
+            else:
+                named = aside.named(connection, facts.arrival.identity.sop_instance)
+                known = any(entry.path == place for entry in named)
+        if not known:
             yield Astray(place, "no row of the index has this file")
 
 
