@@ -1,0 +1,59 @@
+"""`demo`, as a newcomer runs it: once, from a directory with nothing in it, to the end."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import node
+from node.commands import demo
+
+ROOT = pathlib.Path(node.__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What it prints; run once for all that is asked of it."""
+    empty, temporary = tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("temporary")
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
+    done = subprocess.run(
+        [sys.executable, "-m", "node", "demo", "--plain"],
+        cwd=empty,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Nothing but the temporary directory was touched, and that is gone.
+    assert list(empty.iterdir()) == []
+    assert list(temporary.iterdir()) == []
+    return done.stdout
+
+
+def test_every_step_is_told_in_its_order(said: str) -> None:
+    places = [said.find(step) for step in demo.STEPS]
+    assert -1 not in places, dict(zip(demo.STEPS, places, strict=True))
+    assert places == sorted(places)
+    assert "fail" not in said.lower()
+
+
+def test_the_story_is_told_in_numbers_that_fit(said: str) -> None:
+    count = demo.SLICES
+    for words in (
+        f"{count} of {count} answered with 0000",
+        f"one study of {count} instances",
+        f"all {count} committed",
+        f"{demo.KILL_AFTER} delivered, then SIGKILL; {count - demo.KILL_AFTER} wait",
+        f"{count} digests are those of what was sent, with Patient ID {demo.PATIENT}",
+        f"clean: NODE {count} stored; PACS ",
+        "both drained and ended with 0",
+    ):
+        assert words in said, said
+    assert re.search(r"Done in \d+\.\d s\.", said)
+    assert "every acknowledged instance accounted for, on both sides" in said
