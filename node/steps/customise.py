@@ -45,9 +45,10 @@ class Task:
         return self.source == self.target
 
     @property
-    def temporary(self) -> pathlib.Path:
+    def temporary(self) -> str:
         """Where the new file is made; beside its target, so that a rename suffices."""
-        return self.target.with_name(f".{self.target.name}{_TEMPORARY}")
+        folder, name = os.path.split(self.target)
+        return os.path.join(folder, f".{name}{_TEMPORARY}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -140,7 +141,8 @@ def together(chosen: Iterable[Task], program: edit.Program, order: Order) -> Ite
             yield made
     finally:
         for result in staged:
-            result.task.temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # most of them have their name by now
+                os.unlink(result.task.temporary)
 
 
 def _tried(task: Task, program: edit.Program, order: Order, room: bytearray, *, write: bool) -> Result:
@@ -155,13 +157,13 @@ def _tried(task: Task, program: edit.Program, order: Order, room: bytearray, *, 
 def _reason(error: OSError, task: Task) -> str:
     why = error.strerror or str(error)
     named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-    if named == str(task.temporary):
+    if named == task.temporary:
         named = str(task.target)  # the name that a person knows
     return why if named in ("", str(task.source)) else f"{named}: {why}"
 
 
 def _edited(task: Task, program: edit.Program, order: Order, room: bytearray, *, write: bool) -> Result:
-    if not task.in_place and task.target.exists():
+    if not task.in_place and os.path.lexists(task.target):
         if task.target.is_dir():
             raise errors.UsageError(f"{task.target} is a folder: choose another --out")
         if not order.overwrite:
@@ -217,7 +219,7 @@ def _write(patched: edit.Patched, task: Task, source: int, *, copied: bool) -> N
     try:
         target = os.open(into, flags, facts.st_mode & 0o777)
     except FileNotFoundError:
-        into.parent.mkdir(parents=True, exist_ok=True)
+        task.target.parent.mkdir(parents=True, exist_ok=True)
         target = os.open(into, flags, facts.st_mode & 0o777)
     try:
         patched.write(target, source if copied else None)
@@ -228,7 +230,7 @@ def _write(patched: edit.Patched, task: Task, source: int, *, copied: bool) -> N
             os.fchmod(target, facts.st_mode & 0o7777)
             os.fdatasync(target)
     except BaseException:
-        into.unlink(missing_ok=True)
+        os.unlink(into)
         raise
     finally:
         os.close(target)
@@ -240,9 +242,10 @@ def _published(result: Result) -> Result:
     if result.outcome is Outcome.UNCHANGED and task.in_place:
         return result
     try:
-        task.temporary.replace(task.target)
+        os.replace(task.temporary, task.target)
     except OSError as error:
-        task.temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.unlink(task.temporary)
         return dataclasses.replace(result, outcome=Outcome.REFUSED, why=_reason(error, task))
     if result.outcome is Outcome.READY:
         return dataclasses.replace(result, outcome=Outcome.EDITED)

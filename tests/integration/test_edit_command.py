@@ -358,11 +358,12 @@ def test_a_pipe_in_the_folder_is_refused_and_not_waited_for(
     assert done.err.splitlines()[0] == f"{study / 'a' / 'pipe'}: this is no file that can be edited"
 
 
+@pytest.mark.parametrize("options", [[], ["--together"]])
 def test_a_target_that_cannot_be_written_is_named(
-    run: Callable[..., Done], study: pathlib.Path, tmp_path: pathlib.Path
+    run: Callable[..., Done], study: pathlib.Path, tmp_path: pathlib.Path, options: list[str]
 ) -> None:
     (tmp_path / "new").write_text("a file where the folder should be")
-    done = run(study / "a", "--set", "PatientID=R-17", "--out", tmp_path / "new")
+    done = run(study / "a", "--set", "PatientID=R-17", "--out", tmp_path / "new", *options)
     assert done.code == 1
     assert done.err.splitlines()[0].endswith(f": {tmp_path / 'new' / '000000.dcm'}: Not a directory")
 
