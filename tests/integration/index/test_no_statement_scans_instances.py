@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy
 
 from node import model
-from node.index import db, holdings, lookup, manager, remove, retain, series, tables
+from node.index import aside, db, holdings, lookup, manager, remove, retain, series, tables
 from tests import indexed
 
 # Tables that grow with every instance; the others grow with patients, studies and series.
@@ -81,6 +81,26 @@ def test_looking_up_and_managing(filled: db.Database) -> None:
     found, statements = _scans(filled, work)
     assert found == []
     assert statements > 20
+
+
+def test_what_is_aside(filled: db.Database) -> None:
+    odd = (
+        indexed.item(12, sop_instance="1.2.3.1.2", content="other"),
+        indexed.item(13, action=model.Action.QUARANTINE, rule="r"),
+    )
+    indexed.take(filled, list(odd))
+
+    def work() -> None:
+        with filled.write() as connection:
+            for item in odd:
+                assert len(aside.named(connection, item.arrival.identity.sop_instance)) == 1
+            for kind in aside.Kind:
+                (entry,) = aside.each(connection, kind)
+                remove.aside(connection, kind, [entry.key], who="w", why="w", now=indexed.START)
+
+    found, statements = _scans(filled, work)
+    assert found == []
+    assert statements > 8
 
 
 def test_retention_and_removal(filled: db.Database) -> None:
