@@ -2,65 +2,67 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Sequence
 
 import typer
 
 from node import errors
-from node.commands import (
-    aside,
-    audit,
-    check,
-    commit,
-    demo,
-    echo,
-    edit,
-    images,
-    import_,
-    migrate,
-    rebuild,
-    reload,
-    rules,
-    run,
-    scrub,
-    send,
-)
 
-app = typer.Typer(
-    name="dicom-node",
-    help="A DICOM network node: takes what modalities send, keeps it, finds it, and sends it on.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+# Which file of `commands/` a command lives in, in the order of the help.
+COMMANDS = {
+    "run": "run",
+    "listen": "run",
+    "work": "run",
+    "web": "run",
+    "demo": "demo",
+    "check": "check",
+    "reload": "reload",
+    "migrate": "migrate",
+    "echo": "echo",
+    "send": "send",
+    "commit": "commit",
+    "import": "import_",
+    "images": "images",
+    "aside": "aside",
+    "edit": "edit",
+    "rules": "rules",
+    "audit": "audit",
+    "scrub": "scrub",
+    "rebuild": "rebuild",
+}
 
-for command in (
-    run,
-    demo,
-    check,
-    reload,
-    migrate,
-    echo,
-    send,
-    commit,
-    import_,
-    images,
-    aside,
-    edit,
-    rules,
-    audit,
-    scrub,
-    rebuild,
-):
-    command.register(app)
+
+def program(words: Sequence[str] = ()) -> typer.Typer:
+    """Return the program; of its commands only the one that the words name, if they name one."""
+    app = typer.Typer(
+        name="dicom-node",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_about)
+    # The other commands' imports would be most of what a short command does.
+    named = COMMANDS.get(words[0]) if words else None
+    for module in [named] if named else dict.fromkeys(COMMANDS.values()):
+        importlib.import_module(f"node.commands.{module}").register(app)
+    return app
+
+
+def _about() -> None:
+    """A DICOM network node: takes what modalities send, keeps it, finds it, and sends it on.
+
+    Example: dicom-node demo
+    """
 
 
 def main() -> None:
     """Run the program; what was raised on purpose ends it with one sentence."""
     try:
-        app()
+        program(sys.argv[1:])()
     except (errors.ConfigError, errors.UsageError) as error:
         _say(error)
         sys.exit(2)

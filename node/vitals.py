@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import datetime
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from node import errors, metrics, model
 from node.files import journal, layout
-from node.index import db, lookup
+from node.index import commitment, db, lookup
 
 EVERY = 1.0  # seconds between the moments when a process hands its counts over
 USAGE_EVERY = 10  # of these moments, for what costs a look into /proc
@@ -50,7 +51,18 @@ class Vitals:
                 instances=held.instances,
                 size=held.bytes,
             )
+            self._owed(commitment.waiting(connection), settings.peers)
         self._counts.adoption_backlog(waiting, self._lag.seconds(journal.places(self._data)))
+
+    def _owed(
+        self, waiting: Sequence[tuple[str, int, datetime.datetime]], peers: Sequence[model.Peer]
+    ) -> None:
+        """Commitment reports that wait for each configured peer; nothing else is queued yet."""
+        now = datetime.datetime.now(datetime.UTC)
+        owed = {aet: (count, (now - oldest).total_seconds()) for aet, count, oldest in waiting}
+        for peer in peers:
+            count, age = owed.get(peer.aet, (0, 0.0))
+            self._counts.queue(peer.name, count, max(0.0, age))
 
 
 class Lag:

@@ -125,6 +125,19 @@ def next_due(connection: sqlalchemy.Connection) -> datetime.datetime | None:
     return None if at is None else words.when(at)
 
 
+def waiting(connection: sqlalchemy.Connection) -> list[tuple[str, int, datetime.datetime]]:
+    """Who is owed reports: AE title, how many, since when the oldest was asked for."""
+    columns = (_commitment.requester, sqlalchemy.func.count(), sqlalchemy.func.min(_commitment.requested))
+    statement = (
+        sqlalchemy.select(*columns)
+        .where(_commitment.next_attempt.is_not(None))
+        .group_by(_commitment.requester)
+    )
+    return [
+        (requester, count, words.when(oldest)) for requester, count, oldest in connection.execute(statement)
+    ]
+
+
 def claim(
     connection: sqlalchemy.Connection, key: int, seen: datetime.datetime, until: datetime.datetime
 ) -> bool:

@@ -48,7 +48,7 @@ def aside(root: pathlib.Path) -> Invoke:
 
     def invoke(*words: str, typed: str | None = None) -> str:
         arguments = ["aside", *words, "--data", str(root), "--config", str(config)]
-        result = CliRunner().invoke(cli.app, arguments, input=typed)
+        result = CliRunner().invoke(cli.program(), arguments, input=typed)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result.stdout

@@ -31,7 +31,7 @@ def images(tmp_path: pathlib.Path) -> Invoke:
 
     def invoke(*words: str, typed: str | None = None) -> str:
         arguments = ["images", *words, "--data", str(data.root)]
-        result = CliRunner().invoke(cli.app, arguments, input=typed)
+        result = CliRunner().invoke(cli.program(), arguments, input=typed)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result.stdout

@@ -17,7 +17,7 @@ HEIGHT, WIDTH = 40, 80
 
 
 def _commands() -> list[list[str]]:
-    group = typer.main.get_command(cli.app)
+    group = typer.main.get_command(cli.program())
     found = []
     for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
         found.append([name])
@@ -27,7 +27,7 @@ def _commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("words", _commands(), ids=" ".join)
 def test_help_fits_a_screen_and_shows_an_example(words: list[str]) -> None:
-    result = CliRunner().invoke(cli.app, [*words, "--help"], env={"COLUMNS": str(WIDTH)})
+    result = CliRunner().invoke(cli.program(), [*words, "--help"], env={"COLUMNS": str(WIDTH)})
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert len(lines) <= HEIGHT, len(lines)
