@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -56,7 +57,11 @@ def look(settings: model.Settings, *, peers: bool = False) -> Iterator[Finding]:
 
     yield _would(settings)
     yield _finding("clock", preflight.clock)
+    new = not settings.node.data.exists()
     yield _finding("data", lambda: preflight.data_directory(settings.node.data))
+    if new:
+        with contextlib.suppress(OSError):
+            settings.node.data.rmdir()  # a look leaves nothing behind
     holder = layout.holder(settings.node.data)
     if holder is not None:
         yield Finding("ports", True, f"a node runs on this data directory (process {holder}): not tried")
