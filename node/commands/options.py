@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node import config, model
+if TYPE_CHECKING:
+    from node import model
 
 Config = Annotated[
     pathlib.Path | None,
@@ -46,6 +47,8 @@ def settings(
     workers: int | None = None,
 ) -> model.Settings:
     """Return the settings that file, environment and flags make together."""
+    from node import config  # not every command has a configuration
+
     flags = {
         "data": data,
         "aet": aet,
