@@ -44,7 +44,7 @@ def run(settings: model.Settings, part: Part, reread: Callable[[], model.Setting
         sockets = _bind(settings, part)
         migrate_database(settings, say=lambda step: log.migration(step=step))
         counts = _metrics(settings, part)
-        shared = roles.Shared(settings, database_url(settings), sockets, counts, version(), part.value)
+        shared = roles.Shared(settings, layout.index_url(settings), sockets, counts, version(), part.value)
         owner = _Owner(shared, part, reread, begun)
         try:
             supervise.Supervisor(_roles(shared, part), owner, drain=settings.node.drain).run()
@@ -58,15 +58,10 @@ def version() -> str:
     return importlib.metadata.version("dicom-node")
 
 
-def database_url(settings: model.Settings) -> str:
-    """Return where the index is: as configured, or SQLite in the data directory."""
-    return settings.storage.database or layout.database_url(settings.node.data.absolute())
-
-
 def migrate_database(settings: model.Settings, say: Callable[[str], None] | None = None) -> migrate.Status:
     """Bring the database to this program's revision, or refuse one that is newer."""
     settings.node.data.mkdir(parents=True, exist_ok=True)
-    database = db.open(database_url(settings))
+    database = db.open(layout.index_url(settings))
     try:
         return migrate.upgrade(database, say)
     finally:

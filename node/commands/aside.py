@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -90,7 +89,9 @@ def release(
     with _opened(settings) as (where, database):
         entries = _chosen(database, uid, digest)
         with _receiver(settings) as (take, settle):
-            settled = deciding.release(take, where, database, entries, who=_who(), why=why, settle=settle)
+            settled = deciding.release(
+                take, where, database, entries, who=opening.who(), why=why, settle=settle
+            )
     _say(settled, "released into the store")
 
 
@@ -122,7 +123,9 @@ def replace(
         if not yes and not typer.confirm(f"Remove {entry.held} from the store for good?"):
             raise errors.UsageError("nothing was replaced")
         with _receiver(settings) as (take, settle):
-            settled = deciding.replace(take, where, database, entry, who=_who(), why=why, settle=settle)
+            settled = deciding.replace(
+                take, where, database, entry, who=opening.who(), why=why, settle=settle
+            )
     _say(settled, "put in the place of what was held")
 
 
@@ -148,7 +151,7 @@ def discard(
             _show(entry)
         if not yes and not typer.confirm(f"Discard {len(entries)} for good?"):
             raise errors.UsageError("nothing was discarded")
-        settled = deciding.discard(where, database, entries, who=_who(), why=why)
+        settled = deciding.discard(where, database, entries, who=opening.who(), why=why)
     _say(settled, "discarded")
 
 
@@ -210,13 +213,6 @@ def _say(settled: deciding.Settled, what: str) -> None:
         print(f"LEFT  {entry.kind.value} {entry.sop_instance} {entry.digest[:19]}: {why}")
     if settled.left:
         raise errors.Permanent(f"{len(settled.left)} stay where they are")
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown user"
 
 
 def register(app: typer.Typer) -> None:

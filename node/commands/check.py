@@ -107,7 +107,7 @@ def _database(settings: model.Settings) -> str:
     from node.files import layout
     from node.index import db, migrate
 
-    url = settings.storage.database or layout.database_url(settings.node.data)
+    url = layout.index_url(settings)
     path = db.path_of(url)
     if path is not None and not path.exists():
         return f"{path} would be created"

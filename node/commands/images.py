@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -217,16 +216,9 @@ def remove(
 
     settings = options.settings(config, data=data)
     with opening.database(settings) as database:
-        removed = manager.Images(database).remove(level, name, who=_who(), why=why)
+        removed = manager.Images(database).remove(level, name, who=opening.who(), why=why)
         files = upkeep.purge(layout.Data(settings.node.data), database)
     print(f"{len(removed)} instances and {files} files removed")
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown user"
 
 
 def register(app: typer.Typer) -> None:

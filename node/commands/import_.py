@@ -117,10 +117,11 @@ def receiver(settings: model.Settings) -> Iterator[receive.Receiver]:
 @contextlib.contextmanager
 def _adopter(settings: model.Settings, where: layout.Data) -> Iterator[None]:
     from node import adopt
+    from node.files import layout
     from node.index import db, migrate
 
     opening.quiet()
-    database = db.open(opening.url(settings))
+    database = db.open(layout.index_url(settings))
     try:
         migrate.upgrade(database, lambda _: None)
         adopter = adopt.Adopter(where, database, settings.rules)

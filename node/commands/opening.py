@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import pathlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -21,25 +22,28 @@ def quiet() -> None:
     log.set_level("error")
 
 
-def url(settings: model.Settings) -> str:
-    """Where the index is."""
-    from node.files import layout
-
-    return settings.storage.database or layout.database_url(settings.node.data)
+def who() -> str:
+    """Who gives the command, for the audit trail."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown user"
 
 
 @contextlib.contextmanager
 def database(settings: model.Settings) -> Iterator[db.Database]:
     """Open the index as it is; raises UsageError when there is none, or when it must be upgraded first."""
+    from node.files import layout
     from node.index import db, migrate
 
-    path = db.path_of(url(settings))
+    url = layout.index_url(settings)
+    path = db.path_of(url)
     if path is not None and not path.exists():
         raise errors.UsageError(
             f"there is no node in {settings.node.data} ({path.name} is missing): "
             "give its directory with --data"
         )
-    opened = db.open(url(settings))
+    opened = db.open(url)
     try:
         status = migrate.status(opened)
         if status.pending:

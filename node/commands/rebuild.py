@@ -20,7 +20,7 @@ def rebuild(config: options.Config = None, data: options.Data = None, as_json: o
     from node.files import layout
     from node.index import db
 
-    path = db.path_of(opening.url(settings))
+    path = db.path_of(layout.index_url(settings))
     opening.quiet()
     if path is None:
         raise errors.UsageError(

@@ -211,6 +211,11 @@ def database_url(root: pathlib.Path) -> str:
     return f"sqlite:///{database(root)}"
 
 
+def index_url(settings: model.Settings) -> str:
+    """The SQLAlchemy URL of the index: as configured, or SQLite in the data directory."""
+    return settings.storage.database or database_url(settings.node.data.absolute())
+
+
 def held(path: pathlib.Path) -> bool:
     """Whether somebody holds this lock file."""
     try:

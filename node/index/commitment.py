@@ -119,12 +119,6 @@ def due(connection: sqlalchemy.Connection, now: datetime.datetime, limit: int = 
     return [_transaction(connection, row) for row in connection.execute(statement).all()]
 
 
-def next_due(connection: sqlalchemy.Connection) -> datetime.datetime | None:
-    """When the next transaction is due; nothing when none is open."""
-    at = connection.execute(sqlalchemy.select(sqlalchemy.func.min(_commitment.next_attempt))).scalar()
-    return None if at is None else words.when(at)
-
-
 def waiting(connection: sqlalchemy.Connection) -> list[tuple[str, int, datetime.datetime]]:
     """Who is owed reports: AE title, how many, since when the oldest was asked for."""
     columns = (_commitment.requester, sqlalchemy.func.count(), sqlalchemy.func.min(_commitment.requested))

@@ -11,7 +11,7 @@ import sqlalchemy
 from sqlalchemy import bindparam, func
 
 from node import errors, model
-from node.index import db, overrides, remove, tables, tracker, words
+from node.index import db, lookup, overrides, remove, tables, tracker, words
 
 _instance = tables.instance.c
 _series = tables.series.c
@@ -114,7 +114,7 @@ class Images:
         """The instance behind an image's name; raises NotFound."""
         with self._database.read() as connection:
             at = tracker.locate(connection, str(image))
-            return _held(connection.execute(_HELD.where(_instance.key == at.key)).one())
+            return lookup.instance(connection.execute(_HELD.where(_instance.key == at.key)).one())
 
     def instances(self, name: str, *, after: int = 0, limit: int = 100_000) -> list[model.Instance]:
         """The instances of a series in its order: the one set here, else by instance number."""
@@ -134,7 +134,7 @@ class Images:
                 .offset(after)
                 .limit(limit)
             )
-            return [_held(row) for row in connection.execute(statement)]
+            return [lookup.instance(row) for row in connection.execute(statement)]
 
     def images(self, name: str) -> list[model.ImageId]:
         """Every image of a series in its order: whole instances, and the frames of what has several."""
@@ -242,20 +242,6 @@ def _entry(row: sqlalchemy.Row[*tuple[Any, ...]]) -> SeriesEntry:
     values["last_arrival"] = words.when(values["last_arrival"])
     values["ordered"] = bool(values["ordered"])
     return SeriesEntry(**values)
-
-
-def _held(row: Any) -> model.Instance:
-    return model.Instance(
-        identity=model.Identity(row.sop_class, row.sop_instance, row.study, row.series),
-        syntax=row.syntax,
-        digest=row.digest,
-        path=row.path,
-        offset=row.offset,
-        size=row.size,
-        frames=row.frames,
-        received=words.when(row.received),
-        source=row.source,
-    )
 
 
 def _one_series(connection: sqlalchemy.Connection, name: str) -> SeriesEntry:
