@@ -82,6 +82,20 @@ class _Connection:
         self.begun = time.monotonic()
 
 
+class _Place:
+    """A slot that is given back once, before the peer hears that it is done: it may call again at once."""
+
+    def __init__(self, slots: slots_.Slots, slot: slots_.Slot) -> None:
+        self._slots = slots
+        self._slot: slots_.Slot | None = slot
+
+    def give(self) -> None:
+        """Give it back, unless that was done."""
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            self._slots.give(slot)
+
+
 class Acceptor:
     """Listens until it is drained. `admit`, `limits` and `handlers` may be replaced while it runs.
 
@@ -219,11 +233,13 @@ class Acceptor:
             raise
         if association is None or slot is None:
             return
+        place = _Place(self._slots, slot)
+        association.ending = place.give
         try:
             self._events.opened(association)
             self._converse(association)
         finally:
-            self._slots.give(slot)
+            place.give()
 
     def _open(
         self, connection: _Connection, link: stream.Stream, facts: assoc.Facts, deadline: float

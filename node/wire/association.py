@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 from node import errors, model
@@ -25,6 +25,10 @@ _LINGER = 1.0  # seconds that a peer has to read our A-ABORT
 _COMMAND, _LAST = 1, 2  # bits of the message control header
 
 Timeouts = reading.Timeouts
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,6 +111,7 @@ class Association(reading.Reader):
         "accepted",
         "bytes_out",
         "contexts",
+        "ending",
         "facts",
         "fault",
         "max_out",
@@ -138,6 +143,7 @@ class Association(reading.Reader):
         self.messages = 0  # messages received
         self.started = time.time()
         self.open = True
+        self.ending: Callable[[], object] = _nothing  # called before the peer can know that it ends
         self.fault: faults.AssociationLost | None = None  # what ended it, when no release did
         self._message: Message | None = None
         self._released = False  # the peer has asked for the release
@@ -348,6 +354,7 @@ class Association(reading.Reader):
             return
         try:
             if self._released:
+                self.ending()
                 self._write([pdu.encode_release(answer=True)], 10)
             else:
                 self._write([pdu.encode_release(answer=False)], 10)
@@ -406,6 +413,7 @@ class Association(reading.Reader):
             return
         self.fault = fault
         self.open = False
+        self.ending()
         if fault.by_peer or fault.silent:
             self._close(0.0)
             return

@@ -51,16 +51,19 @@ class Slots:
     def take(
         self, peer: str, *, most: int, most_of_peer: int, echo_slots: int = 0, echo_only: bool = False
     ) -> Slot | None:
-        """Take a place for a peer; None: there is none."""
+        """Take a place for a peer; None: there is none.
+
+        Who only echoes takes a place kept for that first: a check must not cost a modality its own.
+        """
         key = _hash(peer)
         with self._lock, _Exclusive(self._fd):
             total, echoes = self._totals()
-            if total < most and self._of_peer(key) < most_of_peer:
-                self._add(key, 1)
-                return Slot(key, echo=False)
             if echo_only and echoes < echo_slots:
                 self._change(0, 1)
                 return Slot(0, echo=True)
+            if total < most and self._of_peer(key) < most_of_peer:
+                self._add(key, 1)
+                return Slot(key, echo=False)
             return None
 
     def give(self, slot: Slot) -> None:

@@ -436,3 +436,12 @@ def test_a_drain_waits_for_a_message_that_is_coming_in() -> None:
         draining.join(10)
         assert not draining.is_alive()
     assert node.stored == [b"abcdefgh"]
+
+
+def test_16_who_was_released_may_call_again_at_once() -> None:
+    limits = dataclasses.replace(raw.LIMITS, associations=1, per_peer=1)
+    with raw.running(limits=limits) as node:
+        for _ in range(50):
+            with node.associated() as sock:
+                sock.sendall(raw.RELEASE_RQ)
+                assert raw.receive_pdu(sock) == raw.RELEASE_RP

@@ -53,17 +53,15 @@ def test_silent_peers_are_reaped_and_leave_no_trace(strict: harness.Node, journa
         journal.note(large, warm.store(large).status)
         warm.release()
     before = descriptors(listener)
-    idle = scu.call(strict.address, [large])
-    half = scu.call(strict.address, [large])
-    context = half.context(large)
-    half.send(b"".join(scu.fragments(context, scu.command(scu.store_request(large, 1)), is_command=True)))
-    pieces = list(scu.fragments(context, large.data, is_command=False))
-    half.send(b"".join(pieces[: len(pieces) // 2]) + pieces[-1][:100])  # in the middle of a PDU
-    for caller in (idle, half):
-        assert gone(caller, 10.0)
-        caller.close()
+    with scu.call(strict.address, [large]) as idle, scu.call(strict.address, [large]) as half:
+        context = half.context(large)
+        half.send(b"".join(scu.fragments(context, scu.command(scu.store_request(large, 1)), is_command=True)))
+        pieces = list(scu.fragments(context, large.data, is_command=False))
+        half.send(b"".join(pieces[: len(pieces) // 2]) + pieces[-1][:100])  # in the middle of a PDU
+        assert gone(idle, 30.0)
+        assert gone(half, 30.0)
     harness.verify(strict, journal)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 15
     while descriptors(listener) > before + 2 and time.monotonic() < end:
         time.sleep(0.1)
     assert descriptors(listener) <= before + 2
@@ -75,35 +73,35 @@ def spooled(node: harness.Node) -> list[pathlib.Path]:
 
 
 def test_a_peer_that_never_reads_is_reaped(strict: harness.Node) -> None:
-    caller = scu.Caller(strict.address)
-    caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    caller.associate([scu.Context(scu.VERIFICATION)])
-    echo = scu.command({0x2: scu.VERIFICATION, 0x100: scu.ECHO_RQ, 0x110: 1, 0x800: scu.NO_DATA})
-    block = b"".join(scu.fragments(1, echo, is_command=True)) * 500
-    caller.socket.settimeout(1.0)
-    end = time.monotonic() + 25
-    ended = False
-    while not ended and time.monotonic() < end:  # never reads, so both buffers fill and the node must give up
-        try:
-            caller.socket.send(block)
-        except TimeoutError:
-            continue
-        except OSError:
-            ended = True
-    assert ended, "the node waits for ever for a peer that does not read"
-    caller.close()
+    with scu.Caller(strict.address) as caller:
+        caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        caller.associate([scu.Context(scu.VERIFICATION)])
+        echo = scu.command({0x2: scu.VERIFICATION, 0x100: scu.ECHO_RQ, 0x110: 1, 0x800: scu.NO_DATA})
+        block = b"".join(scu.fragments(1, echo, is_command=True)) * 500
+        caller.socket.settimeout(1.0)
+        end = time.monotonic() + 60
+        ended = False
+        # It never reads, so both buffers fill and the node must give up.
+        while not ended and time.monotonic() < end:
+            try:
+                caller.socket.send(block)
+            except TimeoutError:
+                continue
+            except OSError:
+                ended = True
+        assert ended, "the node waits for ever for a peer that does not read"
     strict.alive()
 
 
 def test_the_slots_of_the_reaped_are_free_again(strict: harness.Node) -> None:
     made = make.instance(2, seed="slots")
-    silent = [scu.call(strict.address, [made]) for _ in range(3)]
-    with pytest.raises((scu.Rejected, scu.Closed)):
-        scu.call(strict.address, [made])
-    for caller in silent:
-        assert gone(caller, 10.0)
-        caller.close()
-    end = time.monotonic() + 5
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(scu.call(strict.address, [made])) for _ in range(3)]
+        with pytest.raises((scu.Rejected, scu.Closed)):
+            stack.enter_context(scu.call(strict.address, [made]))
+        for caller in silent:
+            assert gone(caller, 30.0)
+    end = time.monotonic() + 10
     while time.monotonic() < end:
         with contextlib.suppress(scu.Rejected):
             with scu.call(strict.address, [made]) as caller:
