@@ -25,6 +25,8 @@ COUNTED = (
     "quarantine",
     "deletion",
     "commitment",
+    "worklist_entry",
+    "performed_step",
 )
 
 

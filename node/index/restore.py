@@ -10,7 +10,16 @@ import sqlalchemy
 from node import model
 from node.index import db, ingest, keys, overrides, remove, tables
 
-_CARRIED = (tables.commitment, tables.commitment_item, tables.progress)
+# With keys of their own that nothing of the tree knows; (table, the counter of its keys).
+_CARRIED: tuple[tuple[sqlalchemy.Table, str | None], ...] = (
+    (tables.commitment, "commitment"),
+    (tables.commitment_item, None),
+    (tables.progress, None),
+    (tables.worklist_entry, "worklist_entry"),
+    (tables.performed_step, "performed_step"),
+    (tables.performed_schedule, None),
+    (tables.performed_series, None),
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -135,13 +144,19 @@ def _target(connection: sqlalchemy.Connection, one: ingest.Decided) -> int | Non
 
 
 def carry(old: db.Database, new: db.Database) -> None:
-    """Take over what only the index knew: names and orders given here, commitments, where jobs resume."""
+    """Take over what only the index knew.
+
+    That is names and orders given here, commitments, where jobs resume, the worklist, and performed steps.
+    """
     overrides.carry(old, new)
     with old.read() as source, new.write() as target:
-        for table in _CARRIED:
+        known = set(sqlalchemy.inspect(source).get_table_names())
+        for table, counter in _CARRIED:
+            if table.name not in known:
+                continue  # an index of before its revision
             rows = [dict(row) for row in source.execute(sqlalchemy.select(table)).mappings()]
             if rows:
                 target.execute(sqlalchemy.insert(table), rows)
-        last = source.execute(sqlalchemy.select(sqlalchemy.func.max(tables.commitment.c.key))).scalar()
-        if last:
-            keys.take(target, "commitment", last)
+            last = max((row["key"] for row in rows), default=0) if counter else 0
+            if counter and last:
+                keys.take(target, counter, last)

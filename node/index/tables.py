@@ -11,7 +11,7 @@ import sqlalchemy
 from sqlalchemy import Column, Float, ForeignKey, Index, Table, UniqueConstraint, false, text
 from sqlalchemy.dialects import postgresql
 
-REVISION = "0001"  # the revision of migrations/ that these tables are; a test holds the two together
+REVISION = "0002"  # the revision of migrations/ that these tables are; a test holds the two together
 
 metadata = sqlalchemy.MetaData(
     naming_convention={
@@ -413,5 +413,70 @@ commitment_item = Table(
     Column("sop_class", Text, nullable=False),
     Column("sop_instance", Text, nullable=False),
     Column("failure", Number),  # Failure Reason (0008,1197); 0: committed; NULL: not verified yet
+    sqlite_with_rowid=False,
+)
+
+worklist_entry = Table(
+    "worklist_entry",
+    metadata,
+    _key(),
+    Column("name", Text, nullable=False, unique=True),  # what the API calls it
+    # What queries select by, as it stands in the entry; the whole entry is in `fields`.
+    _word("patient_id"),
+    _word("accession_number"),
+    _word("study"),  # Study Instance UID
+    _word("step_id"),  # Scheduled Procedure Step ID
+    _word("modality"),
+    _word("station"),  # Scheduled Station AE Title, several with backslashes between
+    _word("start_date"),  # Scheduled Procedure Step Start Date
+    _word("start_time"),
+    Column("fields", Text, nullable=False),  # identifier.Fields as JSON
+    Column("added", Text, nullable=False),
+    Column("changed", Text, nullable=False),
+    _word("changed_by"),  # who wrote it last
+    UniqueConstraint("study", "step_id"),
+    Index("ix_worklist_entry_patient_id", "patient_id"),
+    Index("ix_worklist_entry_accession_number", "accession_number"),
+    Index("ix_worklist_entry_start_date", "start_date", "start_time"),
+)
+
+performed_step = Table(
+    "performed_step",
+    metadata,
+    _key(),
+    Column("sop_instance", Text, nullable=False, unique=True),
+    Column("state", Text, nullable=False),  # steps.State
+    _word("calling"),  # AE title that created it
+    _word("address"),
+    _word("modality"),
+    _word("station"),  # Performed Station AE Title
+    Column("fields", Text, nullable=False),  # identifier.Fields as JSON, as they stand now
+    Column("created", Text, nullable=False),
+    Column("changed", Text, nullable=False),
+    Column("ended", Text),  # when it was completed or discontinued; NULL: in progress
+    Index("ix_performed_step_created", "created"),
+)
+
+performed_schedule = Table(
+    "performed_schedule",
+    metadata,
+    Column("step_key", Key, ForeignKey("performed_step.key"), primary_key=True),
+    Column("position", Number, primary_key=True),  # item of Scheduled Step Attributes, from 0
+    _word("study"),
+    _word("accession_number"),
+    _word("procedure_id"),
+    _word("scheduled_step_id"),
+    Index("ix_performed_schedule_study", "study"),
+    sqlite_with_rowid=False,
+)
+
+performed_series = Table(
+    "performed_series",
+    metadata,
+    Column("step_key", Key, ForeignKey("performed_step.key"), primary_key=True),
+    Column("position", Number, primary_key=True),  # item of the Performed Series Sequence, from 0
+    Column("series", Text, nullable=False),  # Series Instance UID
+    Column("instances", Number, nullable=False),  # how many images and other objects it names
+    Index("ix_performed_series_series", "series"),
     sqlite_with_rowid=False,
 )
