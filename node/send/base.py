@@ -30,6 +30,22 @@ class Item:
     change: Change | None = None  # what is done to the copy that is sent; None: it goes as it stands
 
 
+class Transcoder(Protocol):
+    """Makes a data set in another transfer syntax, for a destination that does not take the stored one."""
+
+    def targets(self, item: Item) -> tuple[str, ...]:
+        """Transfer syntaxes it could be made into, best first; the same for each of a class and syntax."""
+
+    def make(self, item: Item, syntax: str) -> Item:
+        """An item whose file holds the data set in that syntax; raises errors.NodeError.
+
+        What the item's change does is still to be done to it.
+        """
+
+    def drop(self, made: Item) -> None:
+        """Let go of what `make` returned: it was sent."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Done:
     """The destination has it and said so."""

@@ -2,17 +2,17 @@
 
 A data set goes as it stands in its file, or as its item's change makes it: between the changed bytes the
 file's own ranges go out, and nothing is copied. What the peer does not take in the stored transfer syntax is
-failed with the reason; transcoding is another step's work, before this.
+made into one that it takes, if there is a transcoder and there is such a one; else it fails with the reason.
 """
 
 from __future__ import annotations
 
-import collections
 import contextlib
+import itertools
 import mmap
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from node import errors, model
 from node.dicom import statuses
@@ -24,6 +24,7 @@ WINDOW = 16  # requests that we offer to have under way at once; most peers gran
 _MAPPED_FROM = 1 << 20  # bytes; below, reading costs less than mapping
 
 Pair = tuple[str, str]  # SOP Class UID, transfer syntax UID
+Heard = Callable[[association.Message], None]
 
 
 def echo(peer: model.Peer, settings: model.Settings) -> str:
@@ -54,98 +55,247 @@ class Dimse:
         *,
         window: int = WINDOW,
         timeouts: association.Timeouts | None = None,
+        originator: tuple[str, int] | None = None,
+        priority: int = 0,
+        transcoder: base.Transcoder | None = None,
+        pool: link.Pool | None = None,
     ) -> None:
         self._peer = peer
         self._calling = calling
         self._secure = secure or model.TlsSettings()
         self._window = window
         self._timeouts = timeouts
+        self._originator = originator  # AE title and message id of the C-MOVE that this is done for
+        self._priority = priority
+        self._transcoder = transcoder
+        self._pool = pool
 
     def describe(self) -> str:
         """Where this sends to, in words."""
         return link.where(self._peer)
 
     def send(self, items: Sequence[base.Item]) -> Iterator[base.Result]:
-        """Send each item once and yield its result, in order while the peer grants no window."""
-        for share in shares(items):
-            yield from self._send_share(share)
+        """Send each item once and yield its result, in order while the peer grants no window.
 
-    def _send_share(self, items: Sequence[base.Item]) -> Iterator[base.Result]:
+        Closed before its end, it waits for the answers to what is under way and releases the association.
+        """
+        for share, proposed in shares(items, self._transcoder):
+            yield from self._send_share(share, proposed)
+
+    def _send_share(
+        self, items: Sequence[base.Item], proposed: Sequence[contexts.Proposed]
+    ) -> Iterator[base.Result]:
         """Send what one association has contexts for."""
-        waiting = collections.deque(items)
-        sent: dict[int, _Sent] = {}
-        proposed = [contexts.Proposed(sop_class, (syntax,)) for sop_class, syntax in pairs(items)]
-        try:
-            with link.opened(
-                self._peer,
-                self._calling,
-                self._secure,
-                proposed,
-                window=self._window,
-                timeouts=self._timeouts,
-            ) as opened:
-                yield from self._converse(opened, waiting, sent)
-        except errors.NodeError as error:
-            outcome = link.outcome(error)
-            # What was sent and not answered may be there: its next attempt finds out.
-            for one in sent.values():
-                yield base.Result(one.item, outcome, seconds=time.monotonic() - one.begun)
-            for item in waiting:
-                yield base.Result(item, outcome)
+        left: Iterable[base.Item] = items
+        fresh = False
+        while True:
+            talk = _Conversation(left, self._originator, self._priority, self._transcoder)
+            before = answers = 0
+            try:
+                with self._opened(proposed, fresh=fresh) as opened:
+                    before, answers = opened.messages, 0
+                    for result in talk.over(opened):
+                        answers = opened.messages - before
+                        yield result
+            except errors.NodeError as error:
+                if before and not answers and not fresh:
+                    # It had been open for some time, and the peer has left it just now: nothing is amiss.
+                    left, fresh = talk.left(), True
+                    continue
+                outcome = link.outcome(error)
+                # What was sent and not answered may be there: its next attempt finds out.
+                for one in talk.sent.values():
+                    yield base.Result(one.item, outcome, seconds=time.monotonic() - one.begun)
+                for item in talk.waiting:
+                    yield base.Result(item, outcome)
+            return
 
-    def _converse(
+    def _opened(
+        self, proposed: Sequence[contexts.Proposed], *, fresh: bool
+    ) -> contextlib.AbstractContextManager[association.Association]:
+        who = (self._peer, self._calling, self._secure, proposed)
+        if self._pool is None:
+            return link.opened(*who, window=self._window, timeouts=self._timeouts)
+        return self._pool.opened(*who, window=self._window, timeouts=self._timeouts, fresh=fresh)
+
+
+def converse(
+    opened: association.Association,
+    items: Iterable[base.Item],
+    *,
+    originator: tuple[str, int] | None = None,
+    priority: int = 0,
+    transcoder: base.Transcoder | None = None,
+    heard: Heard | None = None,
+) -> Iterator[base.Result]:
+    """Send each item over an association that is open, and yield its result.
+
+    `heard` gets the messages that are no answers, such as a C-CANCEL; without it they are thrown away.
+    Raises PeerUnreachable when the association ends: the items without a result are then not known to be
+    there. Closed before its end, it waits for the answers to what is under way.
+    """
+    return _Conversation(items, originator, priority, transcoder, heard).over(opened)
+
+
+class _Conversation:
+    """C-STOREs over one association: what is still to go, and what is under way."""
+
+    def __init__(
+        self,
+        items: Iterable[base.Item],
+        originator: tuple[str, int] | None = None,
+        priority: int = 0,
+        transcoder: base.Transcoder | None = None,
+        heard: Heard | None = None,
+    ) -> None:
+        self.waiting = iter(items)
+        self.sent: dict[int, _Sent] = {}
+        self._originator = originator
+        self._priority = priority
+        self._transcoder = transcoder
+        self._heard = heard
+
+    def left(self) -> Iterator[base.Item]:
+        """What has no answer, in order."""
+        return itertools.chain([one.item for one in self.sent.values()], self.waiting)
+
+    def over(self, opened: association.Association) -> Iterator[base.Result]:
+        """Send and take answers."""
+        accepted = {
+            (context.abstract, context.transfer): context
+            for context in opened.contexts.values()
+            if context.scu
+        }
+        sent, window = self.sent, opened.window
+        buffer = bytearray()
+        try:
+            for item in self.waiting:
+                refused = self._send(opened, accepted, item, buffer)
+                if refused is not None:
+                    yield base.Result(item, refused)
+                    continue
+                while len(sent) >= window:
+                    yield self._answered(opened)
+            while sent:
+                yield self._answered(opened)
+        except GeneratorExit:
+            # Nobody is left to be told how it went.
+            with contextlib.suppress(errors.NodeError):
+                while sent:
+                    self._answered(opened)
+            raise
+
+    def _send(
         self,
         opened: association.Association,
-        waiting: collections.deque[base.Item],
-        sent: dict[int, _Sent],
-    ) -> Iterator[base.Result]:
-        """Send and take answers; an item leaves `waiting` when it goes out and `sent` when it is answered."""
-        buffer = bytearray()
-        accepted = {(context.abstract, context.transfer): context for context in opened.contexts.values()}
-        while waiting or sent:
-            if not waiting or len(sent) >= opened.window:
-                yield _answered(opened, sent)
-                continue
-            item = waiting[0]
-            context = accepted.get((item.sop_class, item.syntax))
-            if context is None:
-                waiting.popleft()
-                yield base.Result(item, base.Failed(self._not_taken(item)))
-                continue
-            try:
-                payload = _payload(item, buffer)
-            except (OSError, errors.NodeError) as error:
-                waiting.popleft()
-                yield base.Result(item, base.Failed(_unreadable(item, error)))
-                continue
-            number = opened.next_id()
-            request = command.request(
-                command.Field.C_STORE,
-                number,
-                sop_class=item.sop_class,
-                sop_instance=item.sop_instance,
-                priority=0,
-                has_data=True,
-            )
-            sent[number] = _Sent(waiting.popleft(), time.monotonic(), payload)
-            with contextlib.closing(payload):
-                opened.send(context, request, payload.parts)
+        accepted: dict[Pair, contexts.Context],
+        item: base.Item,
+        buffer: bytearray,
+        known: base.Item | None = None,
+    ) -> base.Outcome | None:
+        """Send one item; what became of it when it did not go. Its result tells of the item `known`."""
+        context = accepted.get((item.sop_class, item.syntax))
+        if context is None:
+            return self._send_transcoded(opened, accepted, item, buffer)
+        try:
+            payload = _payload(item, buffer)
+        except (OSError, errors.NodeError) as error:
+            return base.Failed(_unreadable(item, error))
+        number = opened.next_id()
+        request = command.store(number, item.sop_class, item.sop_instance, self._priority, self._originator)
+        self.sent[number] = _Sent(known or item, context.transfer, time.monotonic(), payload)
+        try:
+            opened.send(context, request, payload.parts)
+        finally:
+            payload.close()
+        return None
 
-    def _not_taken(self, item: base.Item) -> str:
-        syntax = contexts.TRANSFER_SYNTAXES.get(item.syntax, item.syntax)
-        return f"{self.describe()} does not take SOP class {item.sop_class} in {syntax}"
+    def _send_transcoded(
+        self,
+        opened: association.Association,
+        accepted: dict[Pair, contexts.Context],
+        item: base.Item,
+        buffer: bytearray,
+    ) -> base.Outcome | None:
+        transcoder = self._transcoder
+        targets = transcoder.targets(item) if transcoder is not None else ()
+        syntax = next((uid for uid in targets if (item.sop_class, uid) in accepted), None)
+        if transcoder is None or syntax is None:
+            return base.Failed(_not_taken(opened, accepted, item))
+        try:
+            made = transcoder.make(item, syntax)
+        except errors.Transient as error:
+            return base.Retry(_not_made(item, syntax, error))
+        except errors.NodeError as error:
+            return base.Failed(_not_made(item, syntax, error))
+        try:
+            return self._send(opened, accepted, made, buffer, known=item)
+        finally:
+            transcoder.drop(made)
+
+    def _answered(self, opened: association.Association) -> base.Result:
+        """Wait for the next answer to anything that is under way."""
+        while True:
+            received = opened.receive()
+            if isinstance(received, association.Abort):
+                raise errors.PeerUnreachable("the peer aborted the association")
+            if isinstance(received, association.Release):
+                opened.release()
+                raise errors.PeerUnreachable("the peer released the association instead of answering")
+            answer = received.command
+            if not answer.is_response:
+                if self._heard is not None:
+                    self._heard(received)
+                received.drain()
+                continue
+            received.drain()
+            one = self.sent.pop(answer.responded_to, None)
+            if one is None:
+                continue
+            return base.Result(
+                one.item,
+                judge(answer.status, link.comment(answer)),
+                syntax=one.syntax,
+                size=one.size,
+                seconds=time.monotonic() - one.begun,
+                notes=one.notes,
+            )
 
 
 class _Sent:
     """An item that is under way."""
 
-    __slots__ = ("begun", "item", "notes", "size")
+    __slots__ = ("begun", "item", "notes", "size", "syntax")
 
-    def __init__(self, item: base.Item, begun: float, payload: _Payload) -> None:
+    def __init__(self, item: base.Item, syntax: str, begun: float, payload: _Payload) -> None:
         self.item = item
+        self.syntax = syntax
         self.begun = begun
         self.size = payload.size
         self.notes = payload.notes
+
+
+def _who(opened: association.Association) -> str:
+    facts = opened.facts
+    if facts.peer is not None and not facts.inbound:
+        return link.where(facts.peer)
+    return f"{facts.calling if facts.inbound else facts.called} ({facts.address})"
+
+
+def _named(syntax: str) -> str:
+    return contexts.TRANSFER_SYNTAXES.get(syntax, syntax)
+
+
+def _not_taken(
+    opened: association.Association, accepted: dict[Pair, contexts.Context], item: base.Item
+) -> str:
+    said = f"{_who(opened)} does not take SOP class {item.sop_class} in {_named(item.syntax)}"
+    taken = sorted(_named(syntax) for sop_class, syntax in accepted if sop_class == item.sop_class)
+    return f"{said}, only in {', '.join(taken)}" if taken else said
+
+
+def _not_made(item: base.Item, syntax: str, error: errors.NodeError) -> str:
+    return f"{item.path} cannot be made into {_named(syntax)}, which the peer takes: {error}"
 
 
 def pairs(items: Sequence[base.Item]) -> list[Pair]:
@@ -153,16 +303,46 @@ def pairs(items: Sequence[base.Item]) -> list[Pair]:
     return list(dict.fromkeys((item.sop_class, item.syntax) for item in items))
 
 
-def shares(items: Sequence[base.Item]) -> Iterator[list[base.Item]]:
-    """The items by association: each share needs no more contexts than one has."""
-    wanted = pairs(items)
-    if len(wanted) <= contexts.MOST:
-        if items:
-            yield list(items)
-        return
-    for start in range(0, len(wanted), contexts.MOST):
-        share = frozenset(wanted[start : start + contexts.MOST])
-        yield [item for item in items if (item.sop_class, item.syntax) in share]
+def shares(
+    items: Sequence[base.Item], transcoder: base.Transcoder | None = None
+) -> Iterator[tuple[Sequence[base.Item], list[contexts.Proposed]]]:
+    """The items by association, and what to propose for them: no share needs more contexts than one has.
+
+    Each stored transfer syntax has a context of its own, so that the peer says yes or no to it.
+    """
+    firsts: dict[Pair, base.Item] = {}
+    for item in items:
+        firsts.setdefault((item.sop_class, item.syntax), item)
+    share: dict[Pair, contexts.Proposed] = {}
+    more: dict[contexts.Proposed, None] = {}
+    for pair, item in firsts.items():
+        stored = contexts.Proposed(item.sop_class, (item.syntax,))
+        others = dict.fromkeys(_others(item, transcoder))
+        if len({*share.values(), stored, *more, *others}) > contexts.MOST:
+            yield _share(items, share, more)
+            share, more = {}, {}
+        share[pair] = stored
+        more |= others
+    if share:
+        yield _share(items, share, more)
+
+
+def _share(
+    items: Sequence[base.Item], share: dict[Pair, contexts.Proposed], more: Iterable[contexts.Proposed]
+) -> tuple[list[base.Item], list[contexts.Proposed]]:
+    chosen = [item for item in items if (item.sop_class, item.syntax) in share]
+    return chosen, list(dict.fromkeys([*share.values(), *more]))
+
+
+def _others(item: base.Item, transcoder: base.Transcoder | None) -> Iterator[contexts.Proposed]:
+    """What it can be made into without compressing it, and what by compressing it."""
+    targets = transcoder.targets(item) if transcoder is not None else ()
+    for group in (
+        tuple(uid for uid in targets if uid in contexts.PLAIN),
+        tuple(uid for uid in targets if uid not in contexts.PLAIN),
+    ):
+        if group:
+            yield contexts.Proposed(item.sop_class, group)
 
 
 def judge(status: int, comment: str = "") -> base.Outcome:
@@ -176,30 +356,6 @@ def judge(status: int, comment: str = "") -> base.Outcome:
             return base.Retry(statuses.text(status, comment), status)
         case statuses.Kind.PERMANENT:
             return base.Failed(statuses.text(status, comment), status)
-
-
-def _answered(opened: association.Association, sent: dict[int, _Sent]) -> base.Result:
-    """Wait for the next answer to anything that is under way."""
-    while True:
-        received = opened.receive()
-        if isinstance(received, association.Abort):
-            raise errors.PeerUnreachable("the peer aborted the association")
-        if isinstance(received, association.Release):
-            opened.release()
-            raise errors.PeerUnreachable("the peer released the association instead of answering")
-        answer = received.command
-        received.drain()
-        one = sent.pop(answer.responded_to, None)
-        if one is None or not answer.is_response:
-            continue
-        return base.Result(
-            one.item,
-            judge(answer.status, link.comment(answer)),
-            syntax=one.item.syntax,
-            size=one.size,
-            seconds=time.monotonic() - one.begun,
-            notes=one.notes,
-        )
 
 
 class _Payload:

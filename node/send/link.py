@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import threading
+import time
 from collections.abc import Iterator, Sequence
 
 from node import errors, model
@@ -35,9 +38,31 @@ def opened(
     For the SOP classes in `scp` we propose to be their provider.
     Raises PeerUnreachable, PeerBusy or PeerRefused.
     """
+    link = _connect(peer, calling, secure, proposed, window=window, scp=scp, timeouts=timeouts)
+    try:
+        yield link
+    except GeneratorExit:  # whoever sends over it stops in good order
+        _release(link)
+        raise
+    except BaseException:
+        link.abort()
+        raise
+    _release(link)
+
+
+def _connect(
+    peer: model.Peer,
+    calling: str,
+    secure: model.TlsSettings,
+    proposed: Sequence[contexts.Proposed],
+    *,
+    window: int,
+    scp: Sequence[str],
+    timeouts: association.Timeouts | None,
+) -> association.Association:
     if peer.host is None:
         raise errors.PeerRefused(f"peer {peer.name!r} has no host in the configuration: it only calls us")
-    link = requestor.connect(
+    return requestor.connect(
         (peer.host, peer.port),
         calling=calling,
         called=peer.aet,
@@ -49,13 +74,135 @@ def opened(
         roles={uid: pdu.Role(scu=False, scp=True) for uid in scp},
         peer=peer,
     )
-    try:
-        yield link
-    except BaseException:
-        link.abort()
-        raise
+
+
+def _release(link: association.Association) -> None:
     with contextlib.suppress(errors.Transient):
         link.release()  # what was answered stays answered, however the goodbye goes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Key:
+    """What two associations have alike when one can stand in for the other, contexts apart."""
+
+    peer: model.Peer
+    calling: str
+    secure: model.TlsSettings
+    window: int
+    scp: tuple[str, ...]
+    timeouts: association.Timeouts | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Idle:
+    """An association that waits for its next use."""
+
+    key: _Key
+    proposed: frozenset[contexts.Proposed]  # the contexts that it was opened with
+    link: association.Association
+    until: float  # when it is released, on the monotonic clock
+
+
+class Pool:
+    """Associations that stay open for a moment, so that the next send to a peer need not negotiate."""
+
+    def __init__(self, *, most: int = 8, idle: float = 5.0) -> None:
+        self._most = most  # that wait at once; the oldest goes first
+        self._keep = idle  # seconds; well below what peers put up with
+        self._waiting: list[_Idle] = []  # oldest first
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None  # releases what nobody came back for
+        self._closed = False
+
+    @contextlib.contextmanager
+    def opened(
+        self,
+        peer: model.Peer,
+        calling: str,
+        secure: model.TlsSettings,
+        proposed: Sequence[contexts.Proposed],
+        *,
+        window: int = 1,
+        scp: Sequence[str] = (),
+        timeouts: association.Timeouts | None = None,
+        fresh: bool = False,
+    ) -> Iterator[association.Association]:
+        """As `link.opened`, over an association that is open already where there is one.
+
+        The peer may have left one that waited just when it is used again: then nothing is answered on it, and
+        its user asks for a `fresh` one.
+        """
+        key = _Key(peer, calling, secure, window, tuple(scp), timeouts)
+        wanted = frozenset(proposed)
+        found = None if fresh else self._take(key, wanted)
+        if found is not None:
+            link, wanted = found.link, found.proposed
+        else:
+            link = _connect(peer, calling, secure, proposed, window=window, scp=scp, timeouts=timeouts)
+        try:
+            yield link
+        except GeneratorExit:
+            self._give(key, wanted, link)
+            raise
+        except BaseException:
+            link.abort()
+            raise
+        self._give(key, wanted, link)
+
+    def close(self) -> None:
+        """Release what waits; an association that is in use is released by its user."""
+        with self._changed:
+            self._closed = True
+            left, self._waiting = self._waiting, []
+            thread = self._thread
+            self._changed.notify_all()
+        for one in left:
+            _release(one.link)
+        if thread is not None:
+            thread.join()
+
+    def _take(self, key: _Key, wanted: frozenset[contexts.Proposed]) -> _Idle | None:
+        while True:
+            with self._changed:
+                found = next(
+                    (one for one in reversed(self._waiting) if one.key == key and wanted <= one.proposed),
+                    None,
+                )
+                if found is None:
+                    return None
+                self._waiting.remove(found)
+            if found.link.quiet():
+                return found
+            found.link.abort()  # it has said goodbye, or it is gone
+
+    def _give(self, key: _Key, proposed: frozenset[contexts.Proposed], link: association.Association) -> None:
+        gone: list[_Idle] = []
+        with self._changed:
+            keep = not self._closed and link.quiet()
+            if keep:
+                self._waiting.append(_Idle(key, proposed, link, time.monotonic() + self._keep))
+                gone, self._waiting = self._waiting[: -self._most], self._waiting[-self._most :]
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._expire, name="idle-links", daemon=True)
+                    self._thread.start()
+        if not keep:
+            _release(link)
+        for one in gone:
+            _release(one.link)
+
+    def _expire(self) -> None:
+        """Release each association when its time is over; ends when none is left."""
+        while True:
+            with self._changed:
+                if not self._waiting:
+                    self._thread = None
+                    return
+                left = self._waiting[0].until - time.monotonic()
+                if left > 0:
+                    self._changed.wait(left)
+                    continue
+                one = self._waiting.pop(0)
+            _release(one.link)
 
 
 def response(link: association.Association, wanted: int) -> association.Message:

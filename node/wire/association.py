@@ -260,6 +260,11 @@ class Association(reading.Reader):
             self._lose(fault)
             raise
 
+    def quiet(self) -> bool:
+        """Whether it stands, between messages, and the peer has said nothing; does not wait."""
+        between = self._message is None or self._message.complete
+        return self.open and between and self._pos >= self._end and not self._stream.wait(0.0)
+
     def _cancelled(self, message_id: int) -> bool:
         while True:
             if self._pos >= self._pdu_end and not self._peek_pdu():

@@ -219,6 +219,47 @@ def request(
     return encode(all_elements)
 
 
+# the elements of a C-STORE request between its SOP class and its instance: field, id, priority, data set
+_STORE_MIDDLE = struct.Struct("<HHI H HHI H HHI H HHI H")
+
+
+def store(
+    message_id: int,
+    sop_class: str,
+    sop_instance: str,
+    priority: int = 0,
+    originator: tuple[str, int] | None = None,
+) -> bytes:
+    """The C-STORE request with its data set to come, which thousands of instances a second need.
+
+    `originator` is the AE title and message id of the C-MOVE that it is a sub-operation of.
+    """
+    first, instance = uid(sop_class), uid(sop_instance)
+    parts = [
+        b"",
+        _ELEMENT.pack(0, AFFECTED_SOP_CLASS, len(first)),
+        first,
+        _STORE_MIDDLE.pack(
+            *(0, COMMAND_FIELD, 2, Field.C_STORE),
+            *(0, MESSAGE_ID, 2, message_id),
+            *(0, PRIORITY, 2, priority),
+            *(0, DATA_SET_TYPE, 2, DATA_SET),
+        ),
+        _ELEMENT.pack(0, AFFECTED_SOP_INSTANCE, len(instance)),
+        instance,
+    ]
+    if originator is not None:
+        title = text(originator[0])
+        parts += [
+            _ELEMENT.pack(0, MOVE_ORIGINATOR, len(title)),
+            title,
+            _ELEMENT.pack(0, MOVE_ORIGINATOR_ID, 2),
+            _US.pack(originator[1]),
+        ]
+    parts[0] = _ELEMENT.pack(0, 0, 4) + _UL.pack(sum(map(len, parts)))
+    return b"".join(parts)
+
+
 def cancel(message_id: int) -> bytes:
     """A C-CANCEL of the request with this message id."""
     return encode(
