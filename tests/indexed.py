@@ -10,6 +10,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -115,35 +116,71 @@ def rows(database: db.Database, table: sqlalchemy.Table) -> list[dict[str, objec
         return [dict(row) for row in connection.execute(statement).mappings()]
 
 
+class Server:
+    """A PostgreSQL server of one's own on a socket; it can be killed, and started again on what it had."""
+
+    def __init__(self) -> None:
+        """Make its files; `start` it then, and `close` it in the end."""
+        initdb, self._program = peers.require("initdb"), peers.require("postgres")
+        # Not pytest's folder: the server refuses to be root, and its user may not see into that.
+        self._folder = pathlib.Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+        user = pwd.getpwnam("postgres" if _is_user("postgres") else "nobody") if os.geteuid() == 0 else None
+        self._who = {"user": user.pw_uid, "group": user.pw_gid} if user else {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"postgresql+psycopg://node@/postgres?host={self._folder}"
+        self._data = self._folder / "data"
+        try:
+            if user:
+                os.chown(self._folder, user.pw_uid, user.pw_gid)
+            options = ["-U", "node", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
+            subprocess.run(
+                [initdb, "-D", str(self._data), *options],
+                check=True, capture_output=True, cwd="/", **self._who,
+            )  # fmt: skip
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        # A kill takes nothing that the kernel has; only losing power would, and that is another test's.
+        options = ["-c", "listen_addresses=", "-c", "fsync=off"]
+        self._process = subprocess.Popen(
+            [self._program, "-D", str(self._data), "-k", str(self._folder), *options],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **self._who,
+        )  # fmt: skip
+        _wait(self.url)
+
+    def kill(self) -> None:
+        """SIGKILL to every process of the cluster at once."""
+        if self._process is None:
+            return
+        pid = self._process.pid
+        family = [pid, *map(int, pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+        for one in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def close(self) -> None:
+        """Stop it, and forget its files."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def postgresql() -> Iterator[str]:
     """The URL of a PostgreSQL server of one's own on a socket, gone afterwards."""
-    initdb, server = peers.require("initdb"), peers.require("postgres")
-    # Not pytest's folder: the server refuses to be root, and its user may not see into that.
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    user = pwd.getpwnam("postgres" if _is_user("postgres") else "nobody") if os.geteuid() == 0 else None
-    who = {"user": user.pw_uid, "group": user.pw_gid} if user else {}
+    server = Server()
     try:
-        if user:
-            os.chown(folder, user.pw_uid, user.pw_gid)
-        data = folder / "data"
-        subprocess.run(
-            [initdb, "-D", str(data), "-U", "node", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"],
-            check=True, capture_output=True, cwd="/", **who,
-        )  # fmt: skip
-        process = subprocess.Popen(
-            [server, "-D", str(data), "-k", str(folder), "-c", "listen_addresses=", "-c", "fsync=off"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **who,
-        )  # fmt: skip
-        try:
-            url = f"postgresql+psycopg://node@/postgres?host={folder}"
-            _wait(url)
-            yield url
-        finally:
-            process.terminate()
-            process.wait()
+        server.start()
+        yield server.url
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        server.close()
 
 
 def _is_user(name: str) -> bool:
