@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy
 
 from node import errors, model
+from node.dicom import names
 from node.index import attributes, tables, words
 from node.index.attributes import Attribute, Kind
 
@@ -229,7 +230,7 @@ def _regex(value: str) -> re.Pattern[str]:
 def _name(
     folded: tuple[sqlalchemy.Column[Any], ...], value: str, fuzzy: bool, dialect: str
 ) -> list[_Condition]:
-    groups = [words.fold(group) for group in value.split("=")[:3]]
+    groups = [names.fold(group) for group in value.split("=")[:3]]
     if len(groups) > 1 and len(folded) > 1:
         pairs = [
             (column, group) for column, group in zip(folded, groups, strict=False) if not _universal(group)

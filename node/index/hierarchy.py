@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy
 from sqlalchemy import bindparam
 
-from node.dicom import header
+from node.dicom import header, names
 from node.index import keys, remove, tables, words
 
 if TYPE_CHECKING:
@@ -323,7 +323,7 @@ def _study_row(key: int, patient: int, item: ingest.Item) -> _Row:
     row = _copied(known, _STUDY_FIELDS) | _counters(item)
     row |= {"key": key, "patient_key": patient, "study": item.arrival.identity.study, "series": 0}
     row |= {"modalities": "", "sop_classes": ""}
-    row["referring_folded"] = words.fold(words.clean(known.referring_physician) or "")
+    row["referring_folded"] = names.fold(words.clean(known.referring_physician) or "")
     return row
 
 

@@ -11,7 +11,7 @@ import sqlalchemy
 from sqlalchemy import Column, Float, ForeignKey, Index, Table, UniqueConstraint, false, text
 from sqlalchemy.dialects import postgresql
 
-REVISION = "0002"  # the revision of migrations/ that these tables are; a test holds the two together
+REVISION = "0003"  # the revision of migrations/ that these tables are; a test holds the two together
 
 metadata = sqlalchemy.MetaData(
     naming_convention={
@@ -73,7 +73,7 @@ patient = Table(
     _word("patient_id"),
     _word("issuer_of_patient_id"),
     Column("patient_name", Text),  # with ^ and = as sent
-    _word("name_alphabetic"),  # the three component groups in the form of words.fold
+    _word("name_alphabetic"),  # the three component groups in the form of names.fold
     _word("name_ideographic"),
     _word("name_phonetic"),
     Column("patient_birth_date", Text),
@@ -247,6 +247,7 @@ instance = Table(
     _word("peer"),  # configured name of the sender
     _word("rule"),  # the rule that kept it; "": none matched
     Column("state", Text, nullable=False),  # model.Held
+    _word("coercion"),  # digest of the steps through which it is presented; "": as it came
     # The series leads, so what a batch brings lies together, however random the UIDs are.
     UniqueConstraint("series_key", "sop_instance"),
     Index("ix_instance_sop_hash", "sop_hash"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import unicodedata
 from collections.abc import Iterable
+
+from node.dicom import names
 
 UTC = datetime.UTC
 _LARGEST = 2**63 - 1
@@ -76,17 +77,7 @@ def floats(text: str | None) -> tuple[float, ...] | None:
     return None if text is None else tuple(map(float, text.split("\\")))
 
 
-def fold(text: str) -> str:
-    """The form in which names compare: without case, width, and empty ends of components."""
-    if text.isascii():
-        folded = text.lower()
-    else:
-        # Folding can undo the normal form, so it is made again.
-        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return "^".join(part.strip() for part in folded.split("^")).rstrip("^")
-
-
 def name_groups(name: str | None) -> tuple[str, str, str]:
     """The folded alphabetic, ideographic and phonetic groups of a person name; "" where there is none."""
-    groups = [fold(group) for group in (clean(name) or "").split("=")[:3]]
+    groups = [names.fold(group) for group in (clean(name) or "").split("=")[:3]]
     return (*groups, "", "", "")[:3]  # type: ignore[return-value]

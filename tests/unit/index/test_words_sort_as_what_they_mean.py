@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node.dicom import names
 from node.index import words
 
 moments = st.datetimes(
@@ -77,8 +78,8 @@ def test_names_compare_by_group_without_case_and_width(
 
 @given(st.text())
 def test_folding_twice_is_folding_once(name: str) -> None:
-    once = words.fold(name)
-    assert words.fold(once) == once
+    once = names.fold(name)
+    assert names.fold(once) == once
 
 
 def test_a_uid_has_forty_eight_bits_that_never_change() -> None:
