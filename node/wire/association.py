@@ -112,6 +112,7 @@ class Association(reading.Reader):
         "bytes_out",
         "contexts",
         "ending",
+        "extended",
         "facts",
         "fault",
         "max_out",
@@ -137,6 +138,7 @@ class Association(reading.Reader):
         self.request = pdu.Request("", "", ())  # as it was sent; as it was received, without the contexts
         self.accepted: pdu.Accept | None = None  # the answer, as it was received
         self.rights: frozenset[model.Right] = frozenset()  # what the peer may ask, when it called us
+        self.extended: Mapping[str, bytes] = {}  # what was agreed of extended negotiation, by SOP class
         self.max_out = 0  # bytes of a P-DATA that we send
         self.window = 1  # requests that we may have unanswered at once
         self.bytes_out = 0  # bytes sent, headers included
@@ -341,9 +343,37 @@ class Association(reading.Reader):
             self._lose(faults.refused("a data set that is being sent broke off"))
             raise
 
+    def send_all(
+        self, context: contexts.Context, messages: Iterable[tuple[bytes, sending.Data | None]]
+    ) -> None:
+        """Send several messages in one write: where they are small, the system call is the most of each."""
+        payload = self.max_out - 6
+        try:
+            with self._lock:
+                if not self.open:
+                    raise self._gone()
+                parts = [
+                    part
+                    for message, data in messages
+                    for pieces, _ in sending.frames(context.id, message, data, payload)
+                    for part in pieces
+                ]
+                joined = b"".join(parts)
+                self._write([joined], len(joined))
+        except faults.AssociationLost as fault:
+            self._lose(fault)
+            raise
+
+    def keeps_up(self) -> bool:
+        """Whether the peer reads what is sent to it, so that a little more can be sent without a wait."""
+        return self.open and self._stream.writable()
+
+    def _gone(self) -> faults.AssociationLost:
+        return self.fault or faults.AssociationLost("the association has ended", silent=True)
+
     def _send(self, context_id: int, message: bytes, data: sending.Data | None) -> None:
         if not self.open:
-            raise self.fault or faults.AssociationLost("the association has ended", silent=True)
+            raise self._gone()
         for parts, size in sending.frames(context_id, message, data, self.max_out - 6):
             self._write(parts, size)
 

@@ -61,6 +61,10 @@ class Stream:
         """Wait until there is something to read; False at the deadline."""
         return self._poll(select.POLLIN, deadline)
 
+    def writable(self) -> bool:
+        """Whether the peer has read enough of what was sent for more to go out; does not wait."""
+        return self._poll(select.POLLOUT, 0.0)
+
     def write(self, parts: Sequence[Part], size: int, deadline: float) -> None:
         """Send all of these parts, together `size` bytes, before the deadline."""
         try:
