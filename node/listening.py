@@ -12,7 +12,7 @@ from node import commit, log, model, receive, state, supervise
 from node.files import journal, reader, spool
 from node.index import db
 from node.scp import commit as committing
-from node.scp import conflict, echo, store
+from node.scp import conflict, echo, mpps, store
 from node.wire import acceptor, association, command, faults, pdu, policy, tls
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Listener:
                 command.Field.C_ECHO: echo.Echo(counts),
                 command.Field.C_STORE: self._store,
                 **committing.Commit(self._committer, counts).handlers(),
+                **mpps.Mpps(database, counts).handlers(),
             },
             settings.limits,
             Journalist(counts, line, self._store.ended),
@@ -100,7 +101,7 @@ def _degraded(slot: str, why: str, counts: metrics.Metrics) -> None:
 
 
 def _policy(settings: model.Settings) -> policy.Policy:
-    services = (policy.STORAGE_COMMITMENT,)
+    services = (policy.STORAGE_COMMITMENT, *policy.PERFORMED_STEP)
     peers = (*settings.peers, _ourselves(settings.node))
     return policy.Policy(settings.node, settings.limits, peers, services=services)
 

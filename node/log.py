@@ -242,6 +242,27 @@ def echo(*, association: str, calling: str = "", address: str = "") -> None:
     _emit(DEBUG, "echo", "echo answered", locals())
 
 
+# -- queries ------------------------------------------------------------------------------------
+
+
+def query(
+    *,
+    sop_class: str,
+    level: str,
+    keys: Sequence[str],
+    answers: int,
+    status: int,
+    why: str = "",
+    seconds: float | None = None,
+    calling: str = "",
+    address: str = "",
+    peer: str = "",
+    association: str = "",
+) -> None:
+    """A C-FIND was answered: who asked by which keys, never with which values."""
+    _emit(WARNING if why else INFO, "query", "query failed" if why else "query", _with_status(locals()))
+
+
 # -- instances ----------------------------------------------------------------------------------
 
 
@@ -436,6 +457,80 @@ def commitment_abandoned(
 ) -> None:
     """The requester was not reached, and no further attempt is made."""
     _emit(ERROR, "commitment_abandoned", "storage commitment report given up", locals())
+
+
+# -- procedure steps and the worklist -----------------------------------------------------------
+
+
+def step_created(
+    *,
+    step: str,
+    modality: str = "",
+    station: str = "",
+    scheduled: int = 0,
+    calling: str = "",
+    address: str = "",
+    association: str = "",
+) -> None:
+    """A modality began a step."""
+    _emit(INFO, "step_created", "performed step begun", locals())
+
+
+def step_changed(
+    *,
+    step: str,
+    state: str,
+    series: int = 0,
+    instances: int = 0,
+    calling: str = "",
+    address: str = "",
+    association: str = "",
+) -> None:
+    """A modality said more of a step that goes on."""
+    _emit(INFO, "step_changed", "performed step changed", locals())
+
+
+def step_ended(
+    *,
+    step: str,
+    state: str,
+    series: int = 0,
+    instances: int = 0,
+    calling: str = "",
+    address: str = "",
+    association: str = "",
+) -> None:
+    """A modality completed or discontinued a step."""
+    _emit(INFO, "step_ended", "performed step ended", locals())
+
+
+def step_refused(
+    *,
+    operation: str,
+    step: str,
+    status: int,
+    why: str,
+    calling: str = "",
+    address: str = "",
+    association: str = "",
+) -> None:
+    """What a modality reported of a step was answered with a failure."""
+    _emit(WARNING, "step_refused", "performed step refused", _with_status(locals()))
+
+
+def worklist_changed(*, entry: str, change: str, by: str, step: str = "") -> None:
+    """An entry of the worklist was added, replaced or removed."""
+    _emit(INFO, "worklist_changed", "worklist changed", locals())
+
+
+def worklist_file_skipped(*, path: str, why: str | BaseException) -> None:
+    """A file of the worklist folder is not served; told once until it changes."""
+    _emit(WARNING, "worklist_file_skipped", "worklist file skipped", locals())
+
+
+def worklist_failed(*, path: str, error: str | BaseException) -> None:
+    """The worklist folder cannot be read; told once until it can."""
+    _emit(ERROR, "worklist_failed", "worklist folder cannot be read", locals())
 
 
 # -- reading, deleting, keeping -----------------------------------------------------------------

@@ -17,6 +17,7 @@ class Right(enum.StrEnum):
     FIND = "find"  # C-FIND, worklist queries
     RETRIEVE = "retrieve"  # C-MOVE and C-GET
     COMMIT = "commit"  # storage commitment requests
+    STEPS = "mpps"  # reports of performed procedure steps
 
 
 class OnConflict(enum.StrEnum):
@@ -106,6 +107,7 @@ class Instance:
     frames: int  # number of frames; 1 where the object has no such notion
     received: datetime.datetime  # UTC
     source: str  # AE title it came from
+    coercion: str = ""  # digest of the steps through which it is presented; "": as it came
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -227,7 +229,7 @@ class Destination:
 class Coercion:
     """Steps that change elements of a copy, as they stand in the configuration."""
 
-    name: str  # what destinations call it
+    name: str  # what destinations and rules call it
     steps: tuple[Mapping[str, object], ...]  # in order, as in node.steps.coerce
     base: pathlib.Path = pathlib.Path()  # the folder below which its lookup tables lie
     places: tuple[str, ...] = dataclasses.field(default=(), compare=False)  # FILE:LINE of each step
@@ -252,6 +254,7 @@ class Rule:
     when: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
     # `source`, `called`, `peer`, or an element keyword -> a value, a wildcard or a list of these;
     # all must match; an empty condition matches everything
+    coerce: str | None = None  # the coercion through which what is kept is presented; None: as it came
 
 
 class Job(enum.StrEnum):

@@ -212,6 +212,7 @@ class Acceptor:
         congested: bool = False,
         secure: tls.Reloading | None = None,
         check: policy.Check | None = None,
+        services: Sequence[str] = policy.QUERY_RETRIEVE,
     ) -> None:
         before = threading.active_count()
         self.node = node or model.NodeSettings()
@@ -227,7 +228,7 @@ class Acceptor:
         }
         self.acceptor = acceptor.Acceptor(
             [acceptor.Listener(self.listener, secure)],
-            policy.Policy(self.node, limits, peers, services=policy.QUERY_RETRIEVE, check=check),
+            policy.Policy(self.node, limits, peers, services=services, check=check),
             known | dict(handlers or {}),
             limits,
             self.heard,

@@ -8,6 +8,7 @@ wildcards and ranges included; nothing here says what may stand in an element.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import struct
@@ -35,14 +36,14 @@ _ONE_VALUE = frozenset({"LT", "ST", "UT", "UR"})  # a backslash is a character t
 # -- reading ----------------------------------------------------------------------------------------
 
 
-def decode(data: bytes, transfer: str) -> Fields:
+def decode(data: bytes, transfer: str, *, largest: int = LARGEST, most: int = MOST) -> Fields:
     """The elements of an identifier; BadData when it is no data set of this transfer syntax, or too large."""
     enc = syntax.encoding(transfer)
-    if len(data) > LARGEST:
-        raise errors.BadData(f"an identifier of {len(data)} bytes; {LARGEST} are the most")
+    if len(data) > largest:
+        raise errors.BadData(f"an identifier of {len(data)} bytes; {largest} are the most")
     if enc.deflated:
-        data = syntax.inflate(data, LARGEST)
-    rows, end = walk.walk(data, 0, len(data), enc, depth=DEPTH, most=MOST)
+        data = syntax.inflate(data, largest)
+    rows, end = walk.walk(data, 0, len(data), enc, depth=DEPTH, most=most)
     return _fields(scan.Table(data, enc, rows, end), -1)
 
 
@@ -158,15 +159,17 @@ class _Form(NamedTuple):
     coder: Callable[[str], bytes]  # text beyond ASCII in that set; raises charset.Unencodable
 
 
-def encode(fields: Fields, transfer: str, charset: str = "") -> bytes:
-    """The bytes of fields in this character set (its terms joined with a backslash), or in UTF-8.
+def encode(fields: Fields, transfer: str, charset: str = "", spare: str = "") -> bytes:
+    """The bytes of fields in this character set (its terms joined with a backslash), else the spare, or UTF-8.
 
     Specific Character Set is written as it was used, whatever `fields` says of it, and left out where nobody
     named one and nothing needs it. UsageError for a key that is none, or a value that its VR cannot have.
     """
-    try:
-        body = _whole(fields, _form(transfer, charset))
-    except charsets.Unencodable:
+    for one in (charset, spare) if spare else (charset,):
+        with contextlib.suppress(charsets.Unencodable):
+            body = _whole(fields, _form(transfer, one))
+            break
+    else:
         body = _whole(fields, _form(transfer, charsets.UTF8))
     return syntax.deflate(body) if transfer == syntax.DEFLATED_LITTLE else body
 
@@ -192,7 +195,7 @@ def _whole(fields: Fields, form: _Form) -> bytes:
     if form.charset:
         fields = {**fields, CHARSET: form.charset}
     elif fields.get(CHARSET):
-        fields = {**fields, CHARSET: None}
+        fields = {key: value for key, value in fields.items() if key != CHARSET}
     return _body(fields, form)
 
 

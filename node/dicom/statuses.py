@@ -13,6 +13,7 @@ PENDING = 0xFF00
 PENDING_WARNING = 0xFF01  # optional keys were not supported
 
 # Any service (PS3.7 Annex C)
+INVALID_ATTRIBUTE = 0x0106
 ATTRIBUTE_LIST_ERROR = 0x0107
 PROCESSING_FAILURE = 0x0110
 DUPLICATE_INSTANCE = 0x0111
@@ -24,6 +25,7 @@ INVALID_INSTANCE = 0x0117
 NO_SUCH_CLASS = 0x0118
 CLASS_INSTANCE_CONFLICT = 0x0119
 MISSING_ATTRIBUTE = 0x0120
+MISSING_VALUE = 0x0121
 CLASS_NOT_SUPPORTED = 0x0122
 NO_SUCH_ACTION = 0x0123
 NOT_AUTHORIZED = 0x0124
@@ -46,6 +48,7 @@ CANNOT_COUNT = 0xA701
 CANNOT_SUBOPERATE = 0xA702
 UNKNOWN_DESTINATION = 0xA801
 SUBOPERATIONS_FAILED = 0xB000
+RESPONSE_LIMIT = 0xB001  # there are more answers than are given at once
 
 _NAMES = {
     0x0000: "success",
@@ -77,6 +80,7 @@ _NAMES = {
     0xA702: "out of resources: cannot perform sub-operations",
     0xA801: "the move destination is not known to the peer",
     0xB000: "elements were coerced",
+    0xB001: "there are more answers; the same or a narrower query gets them",
     0xB006: "elements were discarded",
     0xB007: "stored although the data set does not match its SOP class",
     0xFE00: "cancelled",

@@ -34,6 +34,9 @@ RIGHTS: Mapping[int, model.Right] = {
     command.Field.C_MOVE: model.Right.RETRIEVE,
     command.Field.C_GET: model.Right.RETRIEVE,
     command.Field.N_ACTION: model.Right.COMMIT,
+    command.Field.N_CREATE: model.Right.STEPS,
+    command.Field.N_SET: model.Right.STEPS,
+    command.Field.N_GET: model.Right.STEPS,
 }
 
 _CONGESTED = pdu.Rejection(2, 3, 1, "there is no room for more instances")
@@ -307,6 +310,7 @@ class Acceptor:
         if slot is None:
             return _TOO_MANY
         association.rights = admission.rights
+        association.extended = agreed.extended
         association.facts = dataclasses.replace(association.facts, peer=admission.peer)
         answer = pdu.Accept(
             request.calling,

@@ -18,6 +18,8 @@ QUERY_RETRIEVE = tuple(
     f"1.2.840.10008.5.1.4.1.2.{model_}.{verb}" for model_ in (1, 2, 3) for verb in (1, 2, 3)
 )
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+WORKLIST = "1.2.840.10008.5.1.4.31"
+PERFORMED_STEP = ("1.2.840.10008.3.1.2.3.3", "1.2.840.10008.3.1.2.3.4")  # to report, to read
 
 _ALL = frozenset(model.Right)
 _STRANGER = frozenset({model.Right.ECHO, model.Right.STORE})

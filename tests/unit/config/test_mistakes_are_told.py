@@ -98,7 +98,7 @@ WRONG_VALUES = {
         '[peers.a]\naet = "A"\nrights = [\n  "store",\n  "fnd",\n]',
         (
             'node.toml:3: peers.a.rights = ["store", "fnd"]: '
-            'give a list of rights out of echo, store, find, retrieve, commit; "fnd" is none of them, '
+            'give a list of rights out of echo, store, find, retrieve, commit, mpps; "fnd" is none of them, '
             'did you mean "find"?'
         ),
     ),
