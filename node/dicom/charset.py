@@ -26,6 +26,7 @@ class Unencodable(errors.Permanent):
     def __init__(self, text: str, charsets: Charsets) -> None:
         shown = "\\".join(charsets) or "the default repertoire"
         super().__init__(f"{text[:64]!r} holds a character that {shown} does not have")
+        self.discreet = f"a text holds a character that {shown} does not have"  # for logs
 
 
 # codec of the defined terms by number; ISO_IR n and ISO 2022 IR n name the same set

@@ -18,6 +18,7 @@ from node.dicom import charset as charsets
 from node.dicom import differences as differing
 from node.dicom import encode, lengths, part10, patched, recode, scan
 from node.dicom import original as originals
+from node.dicom import program as programs
 from node.dicom import run as runs
 from node.dicom import syntax as syntaxes
 from node.dicom import vr as vrs
@@ -169,7 +170,7 @@ def _edit_recoded(
     try:
         run.apply()
     except charsets.Unencodable as fault:
-        raise errors.UsageError(str(fault)) from None
+        raise programs.Unfit("the data set", fault) from None
     if keep is not None:
         originals.record(run, keep)
     whole = _joined(head, 0, len(head), lengths.patches(run))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from node import errors
-from node.dicom import charset, layouts, readers, scan, values, walk
+from node.dicom import charset, layouts, patched, readers, scan, values, walk
 from node.dicom import vr as vrs
 from node.dicom.readers import CODE, CODES, DATE, DECIMAL, DECIMALS, INTEGER, TEXT, TEXTS, TIME, UID
 from node.dicom.syntax import Buffer, encoding, inflate
@@ -212,6 +212,23 @@ def attributes(buffer: Buffer, syntax: str) -> Header:
         )
         references = references[:_MOST_REFERENCES]
     return Header._make((*found, requests, references, tuple(notes)))
+
+
+def changed(made: patched.Patched) -> Header:
+    """Everything the index keeps of an instance after an edit; what is large and behind it is not copied."""
+    enc = encoding(made.syntax)
+    if enc.deflated:
+        return attributes(made.tobytes(), made.syntax)
+    _, last = walk.walk(made.source, 0, len(made.source), enc, stop=_LAST, most=_MOST_ELEMENTS)
+    front: list[Buffer] = []
+    for piece in made.pieces:
+        if isinstance(piece, bytes):
+            front.append(piece)
+        elif piece[0] < last:
+            front.append(memoryview(made.source)[piece[0] : min(piece[1], last)])
+        if not isinstance(piece, bytes) and piece[1] > last:
+            break
+    return attributes(b"".join(front), made.syntax)
 
 
 def texts(buffer: Buffer, syntax: str, keywords: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from node import errors
 from node.dicom import changes as words
+from node.dicom import charset as charsets
 from node.dicom import encode, values
 from node.dicom import path as paths
 from node.dicom import vr as vrs
@@ -77,7 +78,15 @@ class Rule:
         try:
             return encode.whole(tag, vr, value, form)
         except values.BadValue as fault:
-            raise errors.UsageError(f"{self.path} {vrs.show(tag)}: {fault}") from None
+            raise Unfit(f"{self.path} {vrs.show(tag)}", fault) from None
+
+
+class Unfit(errors.UsageError):
+    """A value that an element of this data set cannot hold."""
+
+    def __init__(self, place: str, fault: values.BadValue | charsets.Unencodable) -> None:
+        super().__init__(f"{place}: {fault}")
+        self.discreet = f"{place}: {fault.discreet}"  # without the value, which may be a patient's
 
 
 def _given(change: Single) -> str | None:
@@ -119,6 +128,15 @@ class Program:
         self.looked_at = frozenset(looked_at)  # top-level elements that rules for the top depend on
         identity = {0x00080016, 0x00080018}
         self.renames = bool(self.meta) or self.sweeps or not identity.isdisjoint(top)  # file meta must follow
+
+    def at_top(self, tag: int, vr: str) -> Rule | None:
+        """The change that counts for a standard element at the top of a data set; None: there is none."""
+        found = [rule for rule in self.top if rule.tag == tag]
+        found += [rule for rule in (self.anywhere.get(tag), self.by_vr.get(vr)) if rule is not None]
+        for group in (self.masked, self.masked_top):
+            for mask, held in group.items():
+                found += [rule for rule in held.get(tag & mask, ()) if rule.leaf.creator is None]
+        return max(found, key=lambda rule: rule.index, default=None)
 
     def describe(self) -> list[str]:
         """Each change in words."""

@@ -7,7 +7,7 @@ from node.dicom import charset as charsets
 from node.dicom import encode, lengths, patched, scan, values
 from node.dicom import run as runs
 from node.dicom import vr as vrs
-from node.dicom.program import CHARSET, Program
+from node.dicom.program import CHARSET, Program, Unfit
 
 _SHOWN = 8  # elements named in a note
 
@@ -39,7 +39,7 @@ def patches(table: scan.Table, sets: tuple[str, ...]) -> tuple[list[patched.Patc
         try:
             made = charsets.encode(text.rstrip(" \0"), sets)
         except charsets.Unencodable as fault:
-            raise errors.UsageError(f"{vrs.keyword(tag) or vrs.show(tag)}: {fault}") from None
+            raise Unfit(vrs.keyword(tag) or vrs.show(tag), fault) from None
         run.outcomes[at] = (0, _element(table, run, at, values.pad(made, vr)))
         count += 1
     if sets and table.find(CHARSET) is None:

@@ -82,6 +82,7 @@ class BadValue(errors.Permanent):
 
     def __init__(self, value: object, vr: str, why: str) -> None:
         super().__init__(f"{str(value)[:80]!r} cannot be a {vr}: {why}")
+        self.discreet = f"its new value cannot be a {vr}: {why}"  # for logs: the value may be a patient's
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

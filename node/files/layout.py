@@ -69,6 +69,11 @@ class Data:
         return self.root / "ledger"
 
     @property
+    def coercions(self) -> pathlib.Path:
+        """The steps through which instances are presented, by digest."""
+        return self.root / "coercions"
+
+    @property
     def wake(self) -> pathlib.Path:
         """The FIFO that tells the adopter of new records."""
         return self.journal / "wake"
@@ -107,6 +112,7 @@ class Data:
                 self.journal,
                 self.spool,
                 self.ledger,
+                self.coercions,
             ):
                 directory.mkdir(parents=True, exist_ok=True, mode=0o750)
             # The root's own name too: whoever made it, just now or before us, need not have synced it.
@@ -257,12 +263,13 @@ class Facts:
     reason: str = ""  # in that rule's words
     keep: float | None = None  # seconds that the rule keeps it
     note: str = ""  # what was found and put right, such as a preamble that held a program
+    coercion: str = ""  # digest of the steps through which it is presented; "": as it came
 
     def words(self) -> dict[str, Any]:
         """The facts as plain values, for a JSON line or a file's head."""
         arrival = self.arrival
         identity = arrival.identity
-        return {
+        words: dict[str, Any] = {
             "sop_class": identity.sop_class,
             "sop_instance": identity.sop_instance,
             "study": identity.study,
@@ -285,6 +292,7 @@ class Facts:
             "keep": self.keep,
             "note": self.note[:128],
         }
+        return words | {"coercion": self.coercion} if self.coercion else words
 
 
 def facts(words: dict[str, Any]) -> Facts:
@@ -312,6 +320,7 @@ def facts(words: dict[str, Any]) -> Facts:
         words["reason"],
         words["keep"],
         words["note"],
+        words.get("coercion", ""),
     )
 
 

@@ -26,6 +26,7 @@ _INSTANCE = (
         tables.instance.c.source,
         tables.instance.c.state,
         tables.instance.c.key,
+        tables.instance.c.coercion,
     )
     .join(tables.series, tables.series.c.key == tables.instance.c.series_key)
     .join(tables.study, tables.study.c.key == tables.series.c.study_key)
@@ -66,6 +67,7 @@ def instance(row: Any) -> model.Instance:
         frames=row.frames,
         received=words.when(row.received),
         source=row.source,
+        coercion=row.coercion,
     )
 
 

@@ -11,7 +11,8 @@ import sqlalchemy
 from sqlalchemy import bindparam, func
 
 from node import errors, model
-from node.index import db, lookup, overrides, remove, tables, tracker, words
+from node.files import ledger
+from node.index import db, lookup, overrides, remove, tables, tracker, witness, words
 
 _instance = tables.instance.c
 _series = tables.series.c
@@ -82,6 +83,7 @@ _HELD = (
         _instance.frames,
         _instance.received,
         _instance.source,
+        _instance.coercion,
     )
     .join(tables.series, _series.key == _instance.series_key)
     .join(tables.study, _study.key == _series.study_key)
@@ -91,8 +93,10 @@ _HELD = (
 class Images:
     """Look up, name, order and remove what is held; every call is a transaction of its own."""
 
-    def __init__(self, database: db.Database) -> None:
+    def __init__(self, database: db.Database, ledgers: witness.Witness | None = None) -> None:
+        """With a witness, what is given and removed here outlives the index as well."""
         self._database = database
+        self._witness = ledgers
         self.tracker = tracker.Tracker(database)
 
     # Looking
@@ -181,6 +185,7 @@ class Images:
             if custom_id is not None and connection.execute(taken).first():
                 raise errors.UsageError(f"another series is called {custom_id!r} already")
             overrides.set_series(connection, series.key, custom_id=custom_id)
+            self._given(ledger.SERIES_NAME, series.study, series.series, custom_id=custom_id)
 
     def name_image(self, image: str | model.ImageId, custom_id: str | None) -> None:
         """Give an instance or a frame another name, or take it away with None."""
@@ -193,6 +198,8 @@ class Images:
             if custom_id is not None and taken is not None and tuple(taken) != (at.key, at.frame or 0):
                 raise errors.UsageError(f"another image is called {custom_id!r} already")
             overrides.set_image(connection, at, custom_id=custom_id)
+            named = {"sop_instance": at.sop_instance, "frame": at.frame or 0, "custom_id": custom_id}
+            self._given(ledger.IMAGE_NAME, at.study, at.series, **named)
 
     def order(self, name: str, images: Sequence[str | model.ImageId]) -> None:
         """Put images of a series in this order; those that are not named come after, in their own."""
@@ -210,17 +217,20 @@ class Images:
             for position, at in enumerate(places):
                 overrides.set_image(connection, at, position=position)
             overrides.set_series(connection, series.key, ordered=True)
+            ordered = [(at.sop_instance, at.frame or 0) for at in places]
+            self._given(ledger.ORDER, series.study, series.series, images=ordered)
 
     def reset(self, name: str) -> None:
         """Forget the names and the order given here to a series and its images; nothing else changes."""
         with self._database.write() as connection:
             series = _one_series(connection, name)
-            connection.execute(
-                sqlalchemy.delete(tables.image_override).where(_placed.series_key == series.key)
-            )
-            connection.execute(
-                sqlalchemy.delete(tables.series_override).where(_named.series_key == series.key)
-            )
+            overrides.reset(connection, series.key)
+            self._given(ledger.RESET, series.study, series.series)
+
+    def _given(self, kind: str, study: str, series: str, **fact: object) -> None:
+        if self._witness is not None:
+            now = words.moment(datetime.datetime.now(datetime.UTC))
+            self._witness.given(kind, study=study, series=series, at=now, **fact)
 
     def remove(
         self, level: model.Level, name: str, *, who: str, why: str, now: datetime.datetime | None = None
@@ -234,7 +244,9 @@ class Images:
         with self._database.write() as connection:
             chosen = _below(connection, level, name)
             at = now if now is not None else datetime.datetime.now(datetime.UTC)
-            return remove.instances(connection, chosen, who=who, why=why, now=at)
+            return remove.instances(
+                connection, chosen, who=who, why=why, now=at, witness=self._witness
+            )
 
 
 def _entry(row: sqlalchemy.Row[*tuple[Any, ...]]) -> SeriesEntry:

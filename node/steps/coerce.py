@@ -22,6 +22,7 @@ reach the same element the later one counts.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -61,6 +62,12 @@ class Coercion:
         """Change a data set's bytes; raises BadData and UsageError as `edit.edit` does."""
         return edit.edit(buffer, syntax, self.program, original=self.original)
 
+    def at(self, moment: datetime.datetime) -> Coercion:
+        """The same with a fixed moment for when it was done, so that the result is always equal."""
+        if self.original is None:
+            return self
+        return dataclasses.replace(self, original=dataclasses.replace(self.original, when=moment))
+
     @property
     def renames(self) -> bool:
         """Whether the SOP Class or Instance UID may become another one."""
@@ -71,36 +78,68 @@ def ready(
     steps: Sequence[Mapping[str, object]],
     *,
     base: pathlib.Path = pathlib.Path(),
+    tables: shape.Tables | None = None,
     names: Sequence[str] = (),
     files: bool = True,
+    receipt: bool = False,
 ) -> Coercion:
-    """Make steps ready; tables lie below `base`, and `names` say in messages which step is meant.
+    """Make steps ready; `names` say in messages which step is meant.
 
-    Without `files`, they are for data sets that have no file meta information.
+    Lookup tables are read below `base`, or come from `tables`. Without `files`, the steps are for data sets
+    that have no file meta information. At `receipt`, they must leave an instance's identity alone.
     Raises Mistakes with everything that cannot be.
     """
     made: list[_Made] = []
     mistakes: list[str] = []
+    read = tables or functools.cache(lambda name: shape.read_table(base / name))
     for number, step in enumerate(steps):
         try:
-            one = _made(step, base)
+            one = _made(step, read)
             if not files and one.change is not None and edit.ready([one.change]).meta:
                 raise errors.UsageError("file meta information is not sent, so that it cannot be changed")
             made.append(one)
         except errors.NodeError as error:
-            name = names[number] if names else f"step {number + 1}"
-            mistakes.append(f"{name}: {error}")
+            mistakes.append(f"{_name(names, number)}: {error}")
     if mistakes:
         raise Mistakes(mistakes)
     program = edit.ready([one.change for one in made if one.change is not None])
+    if receipt:
+        which = [number for number, one in enumerate(made) if one.change is not None]
+        for index, touched in _identities(program):
+            mistakes.append(f"{_name(names, which[index])}: {touched} {_AT_RECEIPT}")
+        if mistakes:
+            raise Mistakes(mistakes)
     original = next((one.original for one in reversed(made) if one.original is not None), None)
     return Coercion(program, original, tuple(one.said for one in made))
 
 
-def configured(wanted: model.Coercion) -> Coercion:
+def configured(
+    wanted: model.Coercion, *, tables: shape.Tables | None = None, receipt: bool = False
+) -> Coercion:
     """Make the steps of a configuration ready; a mistake is told with its file and line."""
     names = [f"{place}: coerce.{wanted.name}" for place in wanted.places]
-    return ready(wanted.steps, base=wanted.base, names=names, files=False)
+    return ready(wanted.steps, base=wanted.base, tables=tables, names=names, files=False, receipt=receipt)
+
+
+_IDENTITY = (0x0020000D, 0x0020000E, 0x00080018, 0x00080016)
+_AT_RECEIPT = (
+    "would become another one, and a coercion at receipt must not change under what name an instance is held "
+    "and asked for; add a step that keeps it, or use the coercion at a destination"
+)
+
+
+def _identities(program: edit.Program) -> list[tuple[int, str]]:
+    """The changes by which an instance would get another identity, with the elements that they touch."""
+    touched: dict[int, list[str]] = {}
+    for tag in _IDENTITY:
+        rule = program.at_top(tag, "UI")
+        if rule is not None and not isinstance(rule.change, words.Keep):
+            touched.setdefault(rule.index, []).append(vrs.keyword(tag))
+    return [(index, " and ".join(keywords)) for index, keywords in sorted(touched.items())]
+
+
+def _name(names: Sequence[str], number: int) -> str:
+    return names[number] if names else f"step {number + 1}"
 
 
 # -- each kind of step ----------------------------------------------------------------------------
@@ -115,7 +154,7 @@ class _Made:
     original: edit.Original | None = None  # the record that it asks for
 
 
-def _made(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+def _made(step: Mapping[str, object], tables: shape.Tables) -> _Made:
     kinds = [kind for kind in _KINDS if kind in step]
     if len(kinds) != 1:
         found = " and ".join(kinds) or ", ".join(map(repr, step)) or "nothing"
@@ -126,13 +165,13 @@ def _made(step: Mapping[str, object], base: pathlib.Path) -> _Made:
         if key != kind and key not in allowed:
             also = f"it takes {', '.join(allowed)}" if allowed else "it takes nothing else"
             raise errors.UsageError(f"{key!r} does not go with {kind!r}: {also}")
-    made = make(step, base)
+    made = make(step, tables)
     if made.change is not None:
         edit.ready([made.change])  # a path that cannot be is this step's mistake
     return made
 
 
-def _constant(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+def _constant(step: Mapping[str, object], tables: shape.Tables) -> _Made:
     path = shape.text(step, "set")
     if "to" not in step:
         raise errors.UsageError(f"set = {path!r} needs a value: to = ...")
@@ -167,14 +206,14 @@ def _check_value(path: str, value: Value, vr: str | None) -> None:
             raise errors.UsageError(f"{path} {vrs.show(leaf.tag)}: {fault}") from None
 
 
-def _copy(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+def _copy(step: Mapping[str, object], tables: shape.Tables) -> _Made:
     source, into = shape.text(step, "copy"), shape.text(step, "into")
     found = paths.parse(source)
     if found.anywhere or not all(one.exact or one.creator is not None for one in found.steps):
         raise errors.UsageError(f"copy = {source!r} may be many elements: name one")
     if found.leaf.tag >> 16 == 0x0002:
         raise errors.UsageError(f"copy = {source!r} is file meta information, which cannot be copied")
-    shapes, said = shape.made(step, base)
+    shapes, said = shape.made(step, tables)
     _check_text(found)
 
     def function(value: Value, facts: words.Facts) -> Value:
@@ -190,10 +229,10 @@ def _copy(step: Mapping[str, object], base: pathlib.Path) -> _Made:
     return _Made(f"copy {source} into {into}" + (f", {said}" if said else ""), change)
 
 
-def _shaped(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+def _shaped(step: Mapping[str, object], tables: shape.Tables) -> _Made:
     path = shape.text(step, "change")
     _check_text(paths.parse(path))
-    shapes, said = shape.made(step, base)
+    shapes, said = shape.made(step, tables)
     if not shapes:
         raise errors.UsageError(f"change = {path!r} says nothing to do: give one of {', '.join(shape.KEYS)}")
 
@@ -210,29 +249,29 @@ def _check_text(path: paths.Path) -> None:
         raise errors.UsageError(f"{path} holds {vr}: only text and numbers can be copied or shaped")
 
 
-def _removal(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+def _removal(step: Mapping[str, object], tables: shape.Tables) -> _Made:
     change = words.Remove(shape.text(step, "remove"))
     return _Made(str(change), change)
 
 
-def _emptying(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+def _emptying(step: Mapping[str, object], tables: shape.Tables) -> _Made:
     change = words.Empty(shape.text(step, "empty"))
     return _Made(str(change), change)
 
 
-def _keeping(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+def _keeping(step: Mapping[str, object], tables: shape.Tables) -> _Made:
     change = words.Keep(shape.text(step, "keep"))
     return _Made(f"{change} as it is", change)
 
 
-def _remapping(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+def _remapping(step: Mapping[str, object], tables: shape.Tables) -> _Made:
     # A study refers to the same few UIDs over and over; the bound keeps memory flat over a whole archive.
     derived = functools.lru_cache(1 << 16)(functools.partial(uids.derived, "", shape.text(step, "remap")))
     said = "replace each UID by one derived from it with a secret, the same everywhere, references included"
     return _Made(said, words.RemapUids(derived))
 
 
-def _record(step: Mapping[str, object], base: pathlib.Path) -> _Made:
+def _record(step: Mapping[str, object], tables: shape.Tables) -> _Made:
     system, reason, source = (
         shape.text(step, "original"),
         step.get("reason", "COERCE"),
@@ -249,7 +288,7 @@ def _record(step: Mapping[str, object], base: pathlib.Path) -> _Made:
     return _Made(said, original=edit.Original(system, str(reason), str(source)))
 
 
-_Maker = Callable[[Mapping[str, object], pathlib.Path], _Made]
+_Maker = Callable[[Mapping[str, object], shape.Tables], _Made]
 _KINDS: Mapping[str, tuple[tuple[str, ...], _Maker]] = {
     "set": (("to", "vr", "when"), _constant),
     "copy": (("into", *shape.KEYS), _copy),

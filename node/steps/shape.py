@@ -27,15 +27,16 @@ KEYS = ("match", "to", "lookup", "missing", "case", "shift", "prefix", "suffix")
 _MISSING = ("keep", "empty", "remove", "fail")
 
 Shape = Callable[[str], Value]  # one text value to its new form, KEEP, REMOVE, or None for empty
+Tables = Callable[[str], Mapping[str, str]]  # the lookup table of a name
 
 
-def made(step: Mapping[str, object], base: pathlib.Path) -> tuple[tuple[Shape, ...], str]:
+def made(step: Mapping[str, object], tables: Tables) -> tuple[tuple[Shape, ...], str]:
     """The shapes that a step names, in the order in which they apply, and what they do in words."""
     found: list[Shape] = []
     said: list[str] = []
     for keys, make in _MAKERS:
         if any(key in step for key in keys):
-            shape, told = make(step, base)
+            shape, told = make(step, tables)
             found.append(shape)
             said.append(told)
     return tuple(found), ", then ".join(said)
@@ -93,7 +94,7 @@ def _text(value: Value) -> str:
 # -- the shapes -----------------------------------------------------------------------------------
 
 
-def _matching(step: Mapping[str, object], base: pathlib.Path) -> tuple[Shape, str]:
+def _matching(step: Mapping[str, object], tables: Tables) -> tuple[Shape, str]:
     if "match" not in step:
         raise errors.UsageError("to = ... needs a pattern: match = ...")
     pattern, to = text(step, "match"), step.get("to")
@@ -118,13 +119,13 @@ def _matching(step: Mapping[str, object], base: pathlib.Path) -> tuple[Shape, st
     return shape, f"where it matches {pattern!r} make it {to!r}"
 
 
-def _looking_up(step: Mapping[str, object], base: pathlib.Path) -> tuple[Shape, str]:
+def _looking_up(step: Mapping[str, object], tables: Tables) -> tuple[Shape, str]:
     if "lookup" not in step:
         raise errors.UsageError("missing = ... needs a table: lookup = FILE.csv")
     name, missing = text(step, "lookup"), step.get("missing", "keep")
     if missing not in _MISSING:
         raise errors.UsageError(f"missing = {missing!r}: it is one of {', '.join(_MISSING)}")
-    table = read_table(base / name)
+    table = tables(name)
     otherwise = {"keep": words.KEEP, "empty": None, "remove": words.REMOVE}
 
     def shape(value: str) -> Value:
@@ -139,14 +140,14 @@ def _looking_up(step: Mapping[str, object], base: pathlib.Path) -> tuple[Shape, 
     return shape, f"look it up in {name} ({len(table)} entries; {missing} what is not there)"
 
 
-def _casing(step: Mapping[str, object], base: pathlib.Path) -> tuple[Shape, str]:
+def _casing(step: Mapping[str, object], tables: Tables) -> tuple[Shape, str]:
     case = step["case"]
     if case not in ("upper", "lower"):
         raise errors.UsageError(f"case = {case!r}: it is upper or lower")
     return str.upper if case == "upper" else str.lower, f"put it in {case} case"
 
 
-def _shifting(step: Mapping[str, object], base: pathlib.Path) -> tuple[Shape, str]:
+def _shifting(step: Mapping[str, object], tables: Tables) -> tuple[Shape, str]:
     days = step["shift"]
     if not isinstance(days, int) or isinstance(days, bool) or abs(days) > MOST_DAYS:
         raise errors.UsageError(f"shift = {days!r}: it takes whole days, {-MOST_DAYS} to {MOST_DAYS}")
@@ -169,17 +170,17 @@ def _shifted(days: int, value: str) -> Value:
     return f"{moved.year:04}{moved.month:02}{moved.day:02}{found[4]}"
 
 
-def _prefixing(step: Mapping[str, object], base: pathlib.Path) -> tuple[Shape, str]:
+def _prefixing(step: Mapping[str, object], tables: Tables) -> tuple[Shape, str]:
     before = text(step, "prefix")
     return lambda value: before + value, f"put {before!r} before it"
 
 
-def _suffixing(step: Mapping[str, object], base: pathlib.Path) -> tuple[Shape, str]:
+def _suffixing(step: Mapping[str, object], tables: Tables) -> tuple[Shape, str]:
     behind = text(step, "suffix")
     return lambda value: value + behind, f"put {behind!r} behind it"
 
 
-_Maker = Callable[[Mapping[str, object], pathlib.Path], tuple[Shape, str]]
+_Maker = Callable[[Mapping[str, object], Tables], tuple[Shape, str]]
 _MAKERS: tuple[tuple[tuple[str, ...], _Maker], ...] = (
     (("match", "to"), _matching),
     (("lookup", "missing"), _looking_up),
