@@ -87,6 +87,13 @@ _NAMES = {
     0xFF00: "pending",
     0xFF01: "pending: some keys are not supported",
 }
+# What the same codes mean where a query or a retrieval is answered with them (PS3.4 C.4).
+_RETRIEVAL = {
+    0xA700: "out of resources",
+    0xA900: "the identifier does not match the SOP class: a key is missing, or is not allowed there",
+    0xB000: "some sub-operations failed or had warnings",
+    0xC000: "the peer cannot process it",
+}
 _RANGES = (  # the first that holds the code
     (0xA700, 0xA7FF, "out of resources"),
     (0xA900, 0xA9FF, "the data set does not match its SOP class"),
@@ -128,9 +135,12 @@ def classify(status: int) -> Kind:
     return Kind.RETRY
 
 
-def name(status: int) -> str:
-    """The status in words, for people."""
+def name(status: int, *, retrieval: bool = False) -> str:
+    """The status in words, for people; with `retrieval`, as an answer to C-FIND, C-MOVE or C-GET."""
     known = _NAMES.get(status)
+    if retrieval:
+        # Archives say more with the last digits of these, and the standard leaves them free.
+        known = _RETRIEVAL.get(status & 0xF000 if status >> 12 == 0xC else status, known)
     if known is not None:
         return known
     for low, high, words in _RANGES:
@@ -139,7 +149,7 @@ def name(status: int) -> str:
     return "a status that the standard does not define"
 
 
-def text(status: int, comment: str = "") -> str:
+def text(status: int, comment: str = "", *, retrieval: bool = False) -> str:
     """The status as it is shown: `0xA700 (out of resources): disk full`."""
-    shown = f"0x{status:04X} ({name(status)})"
+    shown = f"0x{status:04X} ({name(status, retrieval=retrieval)})"
     return f"{shown}: {comment}" if comment else shown

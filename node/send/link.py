@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from node import errors, model
 from node.send import base
@@ -31,14 +31,17 @@ def opened(
     *,
     window: int = 1,
     scp: Sequence[str] = (),
+    extended: Mapping[str, bytes] | None = None,
     timeouts: association.Timeouts | None = None,
 ) -> Iterator[association.Association]:
     """Open an association, release it at the end, abort it when the block fails.
 
-    For the SOP classes in `scp` we propose to be their provider.
-    Raises PeerUnreachable, PeerBusy or PeerRefused.
+    For the SOP classes in `scp` we propose to be their provider; `extended` is what is asked for of the SOP
+    class extended negotiation. Raises PeerUnreachable, PeerBusy or PeerRefused.
     """
-    link = _connect(peer, calling, secure, proposed, window=window, scp=scp, timeouts=timeouts)
+    link = _connect(
+        peer, calling, secure, proposed, window=window, scp=scp, timeouts=timeouts, extended=extended
+    )
     try:
         yield link
     except GeneratorExit:  # whoever sends over it stops in good order
@@ -59,6 +62,7 @@ def _connect(
     window: int,
     scp: Sequence[str],
     timeouts: association.Timeouts | None,
+    extended: Mapping[str, bytes] | None = None,
 ) -> association.Association:
     if peer.host is None:
         raise errors.PeerRefused(f"peer {peer.name!r} has no host in the configuration: it only calls us")
@@ -72,6 +76,7 @@ def _connect(
         timeouts=timeouts or association.Timeouts(),
         window=window,
         roles={uid: pdu.Role(scu=False, scp=True) for uid in scp},
+        extended=extended,
         peer=peer,
     )
 

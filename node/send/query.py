@@ -164,7 +164,7 @@ class Search:
         kind = statuses.classify(self.status)
         if kind in (statuses.Kind.SUCCESS, statuses.Kind.WARNING) or self.status == statuses.CANCEL:
             return
-        says = statuses.text(self.status, self.comment, of="query")
+        says = statuses.text(self.status, self.comment, retrieval=True)
         error = errors.PeerBusy if kind is statuses.Kind.RETRY else errors.PeerRefused
         raise error(f"the peer answered the query with {says}")
 
