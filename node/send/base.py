@@ -30,6 +30,14 @@ class Item:
     change: Change | None = None  # what is done to the copy that is sent; None: it goes as it stands
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stream:
+    """Items that are read as they go out, because there may be any number of them."""
+
+    firsts: Sequence[Item]  # one of each SOP class and transfer syntax that occurs; never sent themselves
+    each: Callable[[], Iterator[Item]]  # the items in order; raises nothing
+
+
 class Transcoder(Protocol):
     """Makes a data set in another transfer syntax, for a destination that does not take the stored one."""
 

@@ -74,7 +74,7 @@ class Dimse:
         """Where this sends to, in words."""
         return link.where(self._peer)
 
-    def send(self, items: Sequence[base.Item]) -> Iterator[base.Result]:
+    def send(self, items: Sequence[base.Item] | base.Stream) -> Iterator[base.Result]:
         """Send each item once and yield its result, in order while the peer grants no window.
 
         Closed before its end, it waits for the answers to what is under way and releases the association.
@@ -83,7 +83,7 @@ class Dimse:
             yield from self._send_share(share, proposed)
 
     def _send_share(
-        self, items: Sequence[base.Item], proposed: Sequence[contexts.Proposed]
+        self, items: Iterable[base.Item], proposed: Sequence[contexts.Proposed]
     ) -> Iterator[base.Result]:
         """Send what one association has contexts for."""
         left: Iterable[base.Item] = items
@@ -304,14 +304,14 @@ def pairs(items: Sequence[base.Item]) -> list[Pair]:
 
 
 def shares(
-    items: Sequence[base.Item], transcoder: base.Transcoder | None = None
-) -> Iterator[tuple[Sequence[base.Item], list[contexts.Proposed]]]:
+    items: Sequence[base.Item] | base.Stream, transcoder: base.Transcoder | None = None
+) -> Iterator[tuple[Iterable[base.Item], list[contexts.Proposed]]]:
     """The items by association, and what to propose for them: no share needs more contexts than one has.
 
     Each stored transfer syntax has a context of its own, so that the peer says yes or no to it.
     """
     firsts: dict[Pair, base.Item] = {}
-    for item in items:
+    for item in items.firsts if isinstance(items, base.Stream) else items:
         firsts.setdefault((item.sop_class, item.syntax), item)
     share: dict[Pair, contexts.Proposed] = {}
     more: dict[contexts.Proposed, None] = {}
@@ -319,18 +319,28 @@ def shares(
         stored = contexts.Proposed(item.sop_class, (item.syntax,))
         others = dict.fromkeys(_others(item, transcoder))
         if len({*share.values(), stored, *more, *others}) > contexts.MOST:
-            yield _share(items, share, more)
+            yield _share(items, share, more, whole=False)
             share, more = {}, {}
         share[pair] = stored
         more |= others
     if share:
-        yield _share(items, share, more)
+        yield _share(items, share, more, whole=len(share) == len(firsts))
 
 
 def _share(
-    items: Sequence[base.Item], share: dict[Pair, contexts.Proposed], more: Iterable[contexts.Proposed]
-) -> tuple[list[base.Item], list[contexts.Proposed]]:
-    chosen = [item for item in items if (item.sop_class, item.syntax) in share]
+    items: Sequence[base.Item] | base.Stream,
+    share: dict[Pair, contexts.Proposed],
+    more: Iterable[contexts.Proposed],
+    *,
+    whole: bool,
+) -> tuple[Iterable[base.Item], list[contexts.Proposed]]:
+    chosen: Iterable[base.Item]
+    if not isinstance(items, base.Stream):
+        chosen = items if whole else [one for one in items if (one.sop_class, one.syntax) in share]
+    elif whole:
+        chosen = items.each()
+    else:
+        chosen = (one for one in items.each() if (one.sop_class, one.syntax) in share)
     return chosen, list(dict.fromkeys([*share.values(), *more]))
 
 
