@@ -28,6 +28,8 @@ BATCH_BYTES = 16 << 20
 _CHECKPOINT_BYTES = 64 << 20  # adopted bytes after which a checkpoint is due
 _CHECKPOINT_AFTER = 1.0  # seconds after which one is due when there is nothing else to do
 _LONG = 5.0  # seconds without a pause after which catching up is worth a line
+_FEW = 64  # records; a smaller round waits for company, because each costs a transaction
+_GATHER = 0.02  # seconds that it waits, unless somebody asks for what is there
 _NAP = 0.2  # seconds between looks for new slots, and for the stop
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # between tries while the database or the disk refuses
 
@@ -96,6 +98,8 @@ class Adopter:
                 records = 0
                 self._idle(stop)
                 began = time.monotonic()
+            elif adopted is not None and adopted < _FEW:
+                self._doze(_GATHER)
         # The listeners are gone by now: what they acknowledged last is filed before we go.
         self.once(patience=2.0)
 
@@ -185,10 +189,14 @@ class Adopter:
         try:
             # Looked at again after saying that we sleep: a writer that published before did not wake us.
             if not stop.is_set() and not any(one.behind for one in self._readers.values()):
-                select.select([self._wake], [], [], _NAP)
+                self._doze(_NAP)
         finally:
             for one in self._readers.values():
                 one.asleep(False)
+
+    def _doze(self, seconds: float) -> None:
+        """Wait so long at most, or until somebody wakes us."""
+        select.select([self._wake], [], [], seconds)
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake, 65536)
 

@@ -8,7 +8,7 @@ import pathlib
 
 from node import errors, log, model
 from node.files import disk as disks
-from node.files import layout, reader, spool
+from node.files import layout, reader, spool, whole
 from node.index import ingest
 
 
@@ -19,6 +19,7 @@ class Filer:
         self._data = data
         self._disk = disk
         self._directories: set[str] = set()  # that are known to be there
+        self._writer = whole.Writer(disk)
         self._temporary = str(data.spool / "adopt.new")
         pathlib.Path(self._temporary).unlink(missing_ok=True)
 
@@ -43,11 +44,7 @@ class Filer:
 
     def _write(self, path: str, head: bytes, payload: memoryview) -> None:
         try:
-            fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-            try:
-                self._disk.write(fd, (head, payload), 0)
-            finally:
-                os.close(fd)
+            self._writer.write(self._temporary, head, payload)
             self._disk.rename(self._temporary, path)
         except OSError as error:
             self._directories.clear()

@@ -39,9 +39,14 @@ class Disk:
     def rename(self, source: str | pathlib.Path, target: str | pathlib.Path) -> None:
         os.rename(source, target)
 
-    def create(self, path: str | pathlib.Path) -> int:
-        """Open a new, empty file for reading and writing."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+    def create(self, path: str | pathlib.Path, *, direct: bool = False) -> int:
+        """Open a new, empty file for reading and writing; `direct` goes past the page cache."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        return os.open(path, flags | os.O_DIRECT if direct else flags, 0o640)
+
+    def cut(self, fd: int, size: int) -> None:
+        """Make a file so long."""
+        os.ftruncate(fd, size)
 
     def sync_filesystem(self, fd: int) -> None:
         """Make everything on the file system that `fd` lies on durable."""
