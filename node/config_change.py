@@ -21,7 +21,7 @@ _LIVE = frozenset(
         "storage.retention",
     }
 )
-_LIVE_TABLES = frozenset({"limits"})
+_LIVE_TABLES = frozenset({"limits", "worklist"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def changed(old: model.Settings, new: model.Settings) -> Change:
     applied: list[str] = []
     restart: list[str] = []
     parts: dict[str, Any] = {}
-    for section in ("node", "log", "storage", "limits", "tls"):
+    for section in ("node", "log", "storage", "limits", "tls", "worklist"):
         before, after = getattr(old, section), getattr(new, section)
         kept: dict[str, object] = {}
         for field in dataclasses.fields(after):

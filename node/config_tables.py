@@ -34,6 +34,7 @@ TABLES: Mapping[tuple[str, ...], Table] = {
             "host": kinds.HOST,
             "port": kinds.PORT,
             "http": kinds.HOST_PORT,
+            "api_token_file": kinds.PATH,
             "data": kinds.PATH,
             "listeners": kinds.whole(1, 64),
             "workers": kinds.whole(0, 64),
@@ -64,6 +65,7 @@ TABLES: Mapping[tuple[str, ...], Table] = {
             "request_timeout": kinds.WAIT,
             "pdu_timeout": kinds.WAIT,
             "idle_timeout": kinds.WAIT,
+            "answers": kinds.whole(1, 1_000_000),
             "http_body": kinds.size_from(1 << 10),
         },
         model.Limits,
@@ -77,6 +79,10 @@ TABLES: Mapping[tuple[str, ...], Table] = {
             "client_certificate": kinds.FLAG,
         },
         model.TlsSettings,
+    ),
+    ("worklist",): Table(
+        {"folder": kinds.PATH, "finished": kinds.choice(model.Finished)},
+        model.WorklistSettings,
     ),
 }
 
@@ -107,7 +113,12 @@ NAMED: Mapping[str, Table] = {
         required=("peer",),
     ),
     "rules": Table(
-        {"action": kinds.choice(model.Action), "reason": kinds.WORDS, "for": kinds.WAIT},
+        {
+            "action": kinds.choice(model.Action),
+            "reason": kinds.WORDS,
+            "for": kinds.WAIT,
+            "coerce": kinds.NAME,
+        },
         model.Rule,
         required=("action",),
         renamed={"for": "keep"},

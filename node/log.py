@@ -518,7 +518,7 @@ def step_refused(
     _emit(WARNING, "step_refused", "performed step refused", _with_status(locals()))
 
 
-def worklist_changed(*, entry: str, change: str, by: str, step: str = "") -> None:
+def worklist_changed(*, entry: str, change: str, by: str, study: str = "") -> None:
     """An entry of the worklist was added, replaced or removed."""
     _emit(INFO, "worklist_changed", "worklist changed", locals())
 

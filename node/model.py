@@ -82,7 +82,7 @@ class Verdict(enum.StrEnum):
     QUARANTINED = "quarantined"  # kept out of queries until a person looks
 
 
-# How the note of an arrival begins that a person released: the rules at receipt are not asked about it again.
+# How the note of an arrival begins that a person released: rules at receipt cannot set it aside again.
 RELEASED = "released by "
 
 
@@ -153,6 +153,7 @@ class NodeSettings:
     host: str = "0.0.0.0"  # noqa: S104 - modalities are elsewhere; address the DICOM listener binds
     port: int = 11112  # port of the DICOM listener
     http: str = "127.0.0.1:8112"  # HOST:PORT of the web process
+    api_token_file: pathlib.Path | None = None  # its one line is what the API wants; None: loopback only
     data: pathlib.Path = pathlib.Path("data")  # where everything is kept
     listeners: int = 1  # listener processes
     workers: int = 1  # worker processes
@@ -201,6 +202,7 @@ class Limits:
     request_timeout: float = 15.0  # seconds until the whole A-ASSOCIATE-RQ must be there
     pdu_timeout: float = 60.0  # seconds until a PDU that has begun must be there
     idle_timeout: float = 300.0  # seconds that an association may say nothing
+    answers: int = 10_000  # answers to one query; who asks the same again gets the next ones
     http_body: int = 2 << 30  # bytes of an HTTP request body
 
 
@@ -233,6 +235,7 @@ class Coercion:
     steps: tuple[Mapping[str, object], ...]  # in order, as in node.steps.coerce
     base: pathlib.Path = pathlib.Path()  # the folder below which its lookup tables lie
     places: tuple[str, ...] = dataclasses.field(default=(), compare=False)  # FILE:LINE of each step
+    digest: str = ""  # under which steps and tables are kept below the data directory; "": they are not yet
 
 
 class Action(enum.StrEnum):
@@ -275,6 +278,21 @@ class Schedule:
     rate: int | None = None  # bytes a second, for scrub
 
 
+class Finished(enum.StrEnum):
+    """What becomes of worklist entries whose step is completed or discontinued."""
+
+    HIDE = "hide"  # they are no longer answered with
+    SHOW = "show"  # they are, with that status
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WorklistSettings:
+    """What the modality worklist is made of, beside what the API adds."""
+
+    folder: pathlib.Path | None = None  # of worklist files; None: there is none
+    finished: Finished = Finished.HIDE  # entries whose step has ended
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """The whole configuration, checked and frozen."""
@@ -284,6 +302,7 @@ class Settings:
     storage: StorageSettings = StorageSettings()
     limits: Limits = Limits()
     tls: TlsSettings = TlsSettings()
+    worklist: WorklistSettings = WorklistSettings()
     peers: tuple[Peer, ...] = ()
     destinations: tuple[Destination, ...] = ()
     coerce: tuple[Coercion, ...] = ()

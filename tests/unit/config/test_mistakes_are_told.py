@@ -147,7 +147,7 @@ UNKNOWN_KEYS = {
         "[zzz]",
         (
             "node.toml:1: zzz: there is no such table; the tables are "
-            "node, log, storage, limits, tls, peers, destinations, rules, schedules, coerce"
+            "node, log, storage, limits, tls, worklist, peers, destinations, rules, schedules, coerce"
         ),
     ),
     "a key": ("[node]\nprot = 1", "node.toml:2: node.prot: there is no such key; did you mean port?"),
@@ -159,7 +159,7 @@ UNKNOWN_KEYS = {
         "port = 104",
         (
             "node.toml:1: port: there is no such key; the tables are "
-            "node, log, storage, limits, tls, peers, destinations, rules, schedules, coerce"
+            "node, log, storage, limits, tls, worklist, peers, destinations, rules, schedules, coerce"
         ),
     ),
     "a key of an inner table": (
@@ -173,7 +173,7 @@ UNKNOWN_KEYS = {
     "a dotted key": (
         "[node]\nlog.level = 1",
         (
-            "node.toml:2: node.log: there is no such key; [node] has aet, host, port, http, data, listeners, "
+            "node.toml:2: node.log: there is no such key; [node] has aet, host, port, http, api_token_file, data, listeners, "
             "workers, drain, accept_any_called, accept_unknown"
         ),
     ),
