@@ -245,6 +245,47 @@ def echo(*, association: str, calling: str = "", address: str = "") -> None:
 # -- queries ------------------------------------------------------------------------------------
 
 
+def retrieval_refused(
+    *,
+    verb: str,
+    status: int,
+    why: str,
+    to: str = "",
+    level: str = "",
+    calling: str = "",
+    address: str = "",
+    peer: str = "",
+    association: str = "",
+) -> None:
+    """A C-MOVE or C-GET was answered with a failure, and nothing was sent."""
+    _emit(WARNING, "retrieval_refused", "retrieval refused", _with_status(locals()))
+
+
+def retrieved(
+    *,
+    verb: str,
+    level: str,
+    studies: Sequence[str],
+    uids: Sequence[str],
+    instances: int,
+    completed: int,
+    failed: int,
+    status: int | None,
+    to: str = "",
+    warnings: int = 0,
+    why: str = "",
+    size: int | None = None,
+    seconds: float | None = None,
+    calling: str = "",
+    address: str = "",
+    peer: str = "",
+    association: str = "",
+) -> None:
+    """Who had instances sent, which studies' and how many, and to whom; no status: the requestor has gone."""
+    bad = failed or status is None
+    _emit(WARNING if bad else INFO, "retrieved", "retrieval", _with_status(locals()))
+
+
 def query(
     *,
     sop_class: str,

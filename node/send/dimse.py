@@ -69,6 +69,8 @@ class Dimse:
         self._priority = priority
         self._transcoder = transcoder
         self._pool = pool
+        self._speaks: association.Association | None = None  # what is being sent over
+        self._cut = ""  # why nothing more is sent, set by another thread
 
     def describe(self) -> str:
         """Where this sends to, in words."""
@@ -82,6 +84,13 @@ class Dimse:
         for share, proposed in shares(items, self._transcoder):
             yield from self._send_share(share, proposed)
 
+    def cut(self, why: str) -> None:
+        """From another thread: break the association off, whatever the peer is doing."""
+        self._cut = why
+        opened = self._speaks
+        if opened is not None:
+            opened.cut(why)
+
     def _send_share(
         self, items: Iterable[base.Item], proposed: Sequence[contexts.Proposed]
     ) -> Iterator[base.Result]:
@@ -93,12 +102,15 @@ class Dimse:
             before = answers = 0
             try:
                 with self._opened(proposed, fresh=fresh) as opened:
+                    self._speaks = opened
                     before, answers = opened.messages, 0
+                    if self._cut:
+                        raise errors.PeerUnreachable(self._cut)
                     for result in talk.over(opened):
                         answers = opened.messages - before
                         yield result
             except errors.NodeError as error:
-                if before and not answers and not fresh:
+                if before and not answers and not fresh and not self._cut:
                     # It had been open for some time, and the peer has left it just now: nothing is amiss.
                     left, fresh = talk.left(), True
                     continue
@@ -108,6 +120,8 @@ class Dimse:
                     yield base.Result(one.item, outcome, seconds=time.monotonic() - one.begun)
                 for item in talk.waiting:
                     yield base.Result(item, outcome)
+            finally:
+                self._speaks = None
             return
 
     def _opened(
