@@ -351,6 +351,21 @@ def head(of: Facts, *, room: int = 0) -> bytes:
     return b"".join((_PREFIX, _ELEMENT.pack(2, 0, b"UL", 4), len(meta).to_bytes(4, "little"), meta))
 
 
+def plain_head(sop_class: str, sop_instance: str, syntax: str, source: str = "") -> bytes:
+    """Preamble and file meta information for a file that leaves the house: no receipt facts of ours."""
+    parts = [
+        b"\x02\x00\x01\x00OB\x00\x00\x02\x00\x00\x00\x00\x01",
+        _short(0x0002, b"UI", _uid(sop_class)),
+        _short(0x0003, b"UI", _uid(sop_instance)),
+        _short(0x0010, b"UI", _uid(syntax)),
+        _IMPLEMENTATION,
+    ]
+    if title := _title(source):
+        parts.append(_short(0x0016, b"AE", title))
+    meta = b"".join(parts)
+    return b"".join((_PREFIX, _ELEMENT.pack(2, 0, b"UL", 4), len(meta).to_bytes(4, "little"), meta))
+
+
 def _short(element: int, vr: bytes, value: bytes) -> bytes:
     return _ELEMENT.pack(2, element, vr, len(value)) + value
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from node import errors, model
 from node.dicom import commitment, statuses, uids
-from node.send import base, link
-from node.wire import acceptor, association, command, contexts, faults, pdu, policy
+from node.send import base, inbox, link
+from node.wire import acceptor, association, command, contexts, faults
 
 # Short: it is tried again anyhow, and a node that stops must not wait for a host that is not there.
 _PATIENCE = association.Timeouts(request=5.0, pdu=30.0, idle=30.0)
@@ -88,7 +87,12 @@ def request(
     deadline = time.monotonic() + wait
     with contextlib.ExitStack() as stack:
         if listen is not None:
-            stack.enter_context(_listening(waiting, calling, listen))
+            handlers: dict[int, acceptor.Handler] = {command.Field.N_EVENT_REPORT: waiting.take}
+            stack.enter_context(
+                inbox.listening(
+                    calling, listen, handlers, services=[commitment.SOP_CLASS], any_called=True, drain=2.0
+                )
+            )
         _ask(waiting, calling, secure, references, deadline, stay=listen is None)
         if listen is not None:
             waiting.there.wait(max(0.0, deadline - time.monotonic()))
@@ -179,50 +183,3 @@ def _await(
                 said = statuses.text(asked.status, link.comment(asked))
                 raise errors.PeerRefused(f"{link.where(waiting.peer)} answered the request with {said}")
             answered = True
-
-
-@contextlib.contextmanager
-def _listening(waiting: _Waiting, aet: str, port: int) -> Iterator[None]:
-    """Take associations on a port, from whoever calls us by our AE title, for reports alone."""
-    try:
-        sock = socket.create_server(("", port))
-    except OSError as error:
-        raise errors.UsageError(
-            f"port {port} cannot be listened on ({error.strerror}): name another"
-        ) from error
-    limits = model.Limits(associations=8, idle_timeout=30.0)
-    node = model.NodeSettings(aet=aet, accept_any_called=True)
-    listener = acceptor.Acceptor(
-        [acceptor.Listener(sock)],
-        policy.Policy(node, limits, (), services=(commitment.SOP_CLASS,)),
-        {command.Field.N_EVENT_REPORT: waiting.take},
-        limits,
-        _Silence(),
-    )
-    thread = threading.Thread(target=listener.serve, name="reports", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        listener.drain(2.0)
-        thread.join()
-        listener.close()
-        sock.close()
-
-
-class _Silence:
-    """Hears what becomes of associations and says nothing: the command says what came of it all."""
-
-    def opened(self, association: association.Association) -> None: ...
-
-    def rejected(self, facts: association.Facts, rejection: pdu.Rejection) -> None: ...
-
-    def closed(self, association: association.Association) -> None: ...
-
-    def aborted(self, association: association.Association, fault: faults.AssociationLost) -> None: ...
-
-    def dropped(self, facts: association.Facts, why: str) -> None: ...
-
-    def unauthorized(self, association: association.Association, field: int, right: model.Right) -> None: ...
-
-    def crashed(self, facts: association.Facts, error: BaseException) -> None: ...

@@ -192,7 +192,7 @@ def opened(
     secure: model.TlsSettings,
     root: Root = Root.STUDY,
     *,
-    extension: Extension = Extension(0),
+    extension: Extension | None = None,
     timeouts: association.Timeouts | None = None,
 ) -> Iterator[association.Association]:
     """Open an association for queries; raises PeerUnreachable, PeerBusy or PeerRefused."""
