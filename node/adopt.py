@@ -22,6 +22,7 @@ from node.dicom import header
 from node.files import disk as disks
 from node.files import layout, ledger, position, reader, spool
 from node.index import db, ingest, lookup
+from node.steps import presented
 
 BATCH_RECORDS = 256
 BATCH_BYTES = 16 << 20
@@ -30,6 +31,7 @@ _CHECKPOINT_AFTER = 1.0  # seconds after which one is due when there is nothing 
 _LONG = 5.0  # seconds without a pause after which catching up is worth a line
 _FEW = 64  # records; a smaller round waits for company, because each costs a transaction
 _GATHER = 0.02  # seconds that it waits, unless somebody asks for what is there
+_LONGEST_REASON = 200  # characters of why a coercion could not be done
 _NAP = 0.2  # seconds between looks for new slots, and for the stop
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # between tries while the database or the disk refuses
 
@@ -50,6 +52,7 @@ class Adopter:
         data: layout.Data,
         database: db.Database,
         receipt: Sequence[model.Rule] = (),
+        coercions: Sequence[model.Coercion] = (),
         *,
         meter: metrics.Metrics | None = None,
         disk: disks.Disk | None = None,
@@ -74,11 +77,12 @@ class Adopter:
         self._last_checkpoint = time.monotonic()
         self._troubled_since: float | None = None
         self._pause = _FIRST_PAUSE
-        self.set_rules(receipt)
+        self.set_rules(receipt, coercions)
 
-    def set_rules(self, receipt: Sequence[model.Rule]) -> None:
+    def set_rules(self, receipt: Sequence[model.Rule], coercions: Sequence[model.Coercion] = ()) -> None:
         """Take other rules at receipt, from the next batch on; fit to be called from another thread."""
-        self._rules = (tuple(receipt), rules.needed(receipt))
+        named = presented.at_receipt(receipt, coercions, self._data)
+        self._rules = (tuple(receipt), rules.needed(receipt), named)
 
     # -- running --------------------------------------------------------------------------------
 
@@ -263,50 +267,65 @@ class Adopter:
         log.instance_quarantined(sop_instance=uid, reason="the index cannot take it")
 
     def _body(self, slot: str, record: reader.Record) -> _Body:
-        receipt, needed = self._rules
-        known, elements = self._look(record, needed)
-        rule = None
-        # What a person released must not be put back by the rule that it was released from.
-        if receipt and not record.note.startswith(model.RELEASED):
-            rule = rules.match(receipt, rules.facts(elements, record.arrival))
+        try:
+            with self._bytes(record) as body:
+                return _Body(record, self._item(slot, record, body))
+        except (OSError, ValueError, errors.NodeError) as error:
+            # Whatever it is, it was acknowledged: it is filed with what the command and the check said.
+            log.instance_unreadable(sop_instance=record.arrival.identity.sop_instance, why=error)
+            return _Body(record, self._item(slot, record, None))
+
+    def _item(self, slot: str, record: reader.Record, body: memoryview | None) -> ingest.Item:
+        """What the rules say of an instance, and what the index is to know of it."""
+        receipt, needed, coercions = self._rules
+        known, elements = self._look(record, body, needed)
+        released = record.note.startswith(model.RELEASED)
+        if released:
+            # What a person released must not be put back by the rule that it was released from.
+            receipt = tuple(rule for rule in receipt if rule.action is model.Action.KEEP)
+        rule = rules.match(receipt, rules.facts(elements, record.arrival)) if receipt else None
         action, name, reason, keep = model.Action.KEEP, "", "", None
         if rule is not None:
             action, name, reason, keep = rule.action, rule.name, rule.reason, rule.keep
         item = ingest.Item(
             record.arrival, known, slot, record.generation, record.offset, action, name, reason, keep
         )
-        return _Body(record, item)
+        if rule is None or rule.coerce is None:
+            return item
+        return _coerced(item, body, coercions[rule.coerce], released=released)
 
     def _look(
-        self, record: reader.Record, needed: frozenset[str]
+        self, record: reader.Record, body: memoryview | None, needed: frozenset[str]
     ) -> tuple[header.Header | None, dict[str, tuple[str, ...]]]:
         """The header and the elements that rules ask for; nothing of it when it cannot be read."""
+        if body is None:
+            return None, {}
         syntax = record.arrival.syntax
         try:
-            if record.payload is not None:
-                known = header.attributes(record.payload, syntax)
-                return known, header.texts(record.payload, syntax, needed) if needed else {}
-            with self._spooled(record) as body:
-                known = header.attributes(body, syntax)
-                return known, header.texts(body, syntax, needed) if needed else {}
+            known = header.attributes(body, syntax)
+            return known, header.texts(body, syntax, needed) if needed else {}
         except Exception as error:  # noqa: BLE001 - the edge: a header that breaks its reader is still kept
-            # Whatever it is, it was acknowledged: it is filed with what the command and the check said.
             log.instance_unreadable(sop_instance=record.arrival.identity.sop_instance, why=error)
             return None, {}
 
     @contextlib.contextmanager
-    def _spooled(self, record: reader.Record) -> Iterator[memoryview]:
-        """The data set in a spool file, or in the store when an earlier try moved it there."""
+    def _bytes(self, record: reader.Record) -> Iterator[memoryview]:
+        """The data set: from the journal, a spool file, or the store when an earlier try moved it there."""
+        if record.payload is not None:
+            yield record.payload
+            return
         path = self._data.spool / spool.checked(record.spooled)
         if not path.exists():
             path = self._data.root / layout.place(record.arrival, model.Verdict.STORED)
-        with (
-            open(path, "rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-            memoryview(mapped) as whole,
-            whole[len(whole) - record.arrival.size :] as body,
-        ):
-            yield body
+        with open(path, "rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            with memoryview(mapped) as whole, whole[len(whole) - record.arrival.size :] as body:
+                yield body
+        finally:
+            # A view of it may be left in a traceback; the mapping goes when that does.
+            with contextlib.suppress(BufferError):
+                mapped.close()
 
     def _commit(self, bodies: Sequence[_Body]) -> list[ingest.Decided]:
         """Files, ledger lines and rows of a batch, in one transaction of the index."""
@@ -437,3 +456,30 @@ class Adopter:
             if decided:
                 oldest = decided[0].item.arrival.received
                 self._meter.adoption(max(0.0, (now - oldest).total_seconds()))
+
+
+def _coerced(
+    item: ingest.Item, body: memoryview | None, coercion: presented.Prepared, *, released: bool
+) -> ingest.Item:
+    """The instance as it is to be presented; what that cannot be done to is set aside, with the reason.
+
+    Unless a person released it: then it is presented as it came, and its arrival says why.
+    """
+    arrival = item.arrival
+    why = f"coercion {coercion.name}: its header cannot be read"
+    try:
+        if body is None or item.header is None:
+            known = None
+        else:
+            known = coercion.header(body, arrival.syntax, arrival, item.header)
+    except presented.Unfit as error:
+        why = str(error)
+    except Exception as error:  # noqa: BLE001 - the edge: what breaks a coercion is kept all the same
+        log.unexpected(where=f"coerce {arrival.identity.sop_instance}", error=error)
+        why = f"coercion {coercion.name}: it broke off ({type(error).__name__})"
+    else:
+        if known is not None:
+            return dataclasses.replace(item, header=known, coercion=coercion.digest)
+    if released:
+        return dataclasses.replace(item, reason=why[:_LONGEST_REASON])
+    return dataclasses.replace(item, action=model.Action.QUARANTINE, reason=why[:_LONGEST_REASON], keep=None)

@@ -347,12 +347,12 @@ class _Reader:
                 self._at(
                     path, f" = {value}: this peer has no host to send to: give [peers.{destination.peer}] one"
                 )
-            if destination.coerce is not None and destination.coerce not in self._coerce:
-                self._at(
-                    ("destinations", destination.name, "coerce"),
-                    f" = {kinds.show(destination.coerce)}: there is no such coercion"
-                    f"{_among(destination.coerce, self._coerce)}",
-                )
+            if destination.coerce is not None:
+                self._check_coercion(("destinations", destination.name, "coerce"), destination.coerce)
+
+    def _check_coercion(self, path: Key, name: str) -> None:
+        if name not in self._coerce:
+            self._at(path, f" = {kinds.show(name)}: there is no such coercion{_among(name, self._coerce)}")
 
     def _check_rules(self, rules: Sequence[model.Rule]) -> None:
         for rule in rules:
@@ -360,6 +360,13 @@ class _Reader:
                 self._at(
                     ("rules", rule.name, "for"), f': action is "{rule.action}", and only "keep" has a time'
                 )
+            if rule.coerce is not None:
+                self._check_coercion(("rules", rule.name, "coerce"), rule.coerce)
+                if rule.action is not model.Action.KEEP:
+                    self._at(
+                        ("rules", rule.name, "coerce"),
+                        f': action is "{rule.action}", and only what is kept is presented',
+                    )
         always = [rule.name for rule in rules if not rule.when]
         for rule in itertools.dropwhile(lambda rule: rule.when, rules):
             if rule.name != always[0]:

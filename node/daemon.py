@@ -43,6 +43,7 @@ def run(settings: model.Settings, part: Part, reread: Callable[[], model.Setting
         preflight.tls(settings.tls)
         sockets = _bind(settings, part)
         migrate_database(settings, say=lambda step: log.migration(step=step))
+        settings = _kept(settings)
         counts = _metrics(settings, part)
         shared = roles.Shared(settings, layout.index_url(settings), sockets, counts, version(), part.value)
         owner = _Owner(shared, part, reread, begun)
@@ -51,6 +52,15 @@ def run(settings: model.Settings, part: Part, reread: Callable[[], model.Setting
         finally:
             state.clear(settings.node.data, part.value)
             log.stopped(seconds=round(time.time() - begun, 3))
+
+
+def _kept(settings: model.Settings) -> model.Settings:
+    """The settings with the steps of coercions at receipt as they are now, for every process and restart."""
+    if not settings.coerce:
+        return settings
+    from node.steps import presented  # knows all of DICOM's elements, which takes a moment
+
+    return presented.kept(settings, layout.Data(settings.node.data))
 
 
 def version() -> str:
@@ -165,7 +175,7 @@ class _Owner:
     def hangup(self) -> object | None:
         notify.reloading()
         try:
-            fresh = self._reread()
+            fresh = _kept(self._reread())
         except errors.NodeError as error:
             log.config_refused(error=error)
             self._shared.counts.reload("refused")

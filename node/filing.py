@@ -108,6 +108,7 @@ def facts(record: reader.Record, one: ingest.Decided) -> layout.Facts:
         item.reason,
         item.keep,
         record.note,
+        item.coercion if due(one) else "",
     )
 
 

@@ -60,7 +60,9 @@ class Shared:
         """Replay what the last run left, then file what the listeners acknowledge."""
         with self._process("adopt"), self._database() as database:
             begun = time.monotonic()
-            adopter = adopt.Adopter(self.data, database, self.settings.rules, meter=self.counts)
+            adopter = adopt.Adopter(
+                self.data, database, self.settings.rules, self.settings.coerce, meter=self.counts
+            )
             try:
                 records = adopter.once(patience=0.0)
                 log.recovered(records=records, seconds=round(time.monotonic() - begun, 3))
@@ -73,7 +75,7 @@ class Shared:
                 with _beside(line, "adopter", lambda: adopter.run(stop), end):
                     line.ready()
                     for settings in self._updates(line):
-                        adopter.set_rules(settings.rules)
+                        adopter.set_rules(settings.rules, settings.coerce)
             finally:
                 adopter.close()
 

@@ -127,9 +127,11 @@ def _coercions(settings: model.Settings) -> Iterator[Finding]:
     from node.steps import coerce
 
     for one in settings.coerce:
-        goes = ", ".join(to.name for to in settings.destinations if to.coerce == one.name) or "no destination"
+        rules = [rule.name for rule in settings.rules if rule.coerce == one.name]
+        uses = [to.name for to in settings.destinations if to.coerce == one.name]
+        goes = ", ".join([*uses, *(f"rule {name}" for name in rules)]) or "no destination"
         try:
-            made = coerce.configured(one)
+            made = coerce.configured(one, receipt=bool(rules))
         except coerce.Mistakes as wrong:
             for mistake in wrong.mistakes:
                 yield Finding("coerce", False, mistake)
@@ -139,10 +141,13 @@ def _coercions(settings: model.Settings) -> Iterator[Finding]:
 
 
 def _rule(rule: model.Rule) -> str:
+    does = (
+        rule.action.value if rule.coerce is None else f"{rule.action.value}, presented through {rule.coerce},"
+    )
     if not rule.when:
-        return f"{rule.action.value} everything"
+        return f"{does} everything"
     conditions = ", ".join(f"{key} is {value!r}" for key, value in rule.when.items())
-    return f"{rule.action.value} when {conditions}"
+    return f"{does} when {conditions}"
 
 
 def _schedules(settings: model.Settings) -> Iterator[Finding]:

@@ -124,7 +124,7 @@ def _adopter(settings: model.Settings, where: layout.Data) -> Iterator[None]:
     database = db.open(layout.index_url(settings))
     try:
         migrate.upgrade(database, lambda _: None)
-        adopter = adopt.Adopter(where, database, settings.rules)
+        adopter = adopt.Adopter(where, database, settings.rules, settings.coerce)
         stop = threading.Event()
         thread = threading.Thread(target=adopter.run, args=(stop,), name="adopter")
         thread.start()

@@ -80,8 +80,9 @@ def _settings(config: pathlib.Path | None, **flags: object) -> model.Settings:
     if settings.coerce:
         from node.steps import coerce  # knows all of DICOM's elements, which takes a moment
 
+        at_receipt = {rule.coerce for rule in settings.rules}
         for one in settings.coerce:
-            coerce.configured(one)
+            coerce.configured(one, receipt=one.name in at_receipt)
     return settings
 
 

@@ -38,6 +38,9 @@ class Item:
     rule: str = ""  # name of the rule that said so; "" when none matched
     reason: str = ""  # in words, for discard and quarantine
     keep: float | None = None  # seconds that a rule keeps it; None: the default policy
+    coercion: str = (
+        ""  # digest of the steps through which `header` reads, and it is presented; "": as it came
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,7 +77,9 @@ class Recorded:
 
 
 # What was recorded at these places of a journal.
-_KNOWN = sqlalchemy.select(tables.arrival.c.position, tables.arrival.c.verdict).where(
+_KNOWN = sqlalchemy.select(
+    tables.arrival.c.position, tables.arrival.c.verdict, tables.arrival.c.rule, tables.arrival.c.reason
+).where(
     tables.arrival.c.slot == bindparam("slot"),
     tables.arrival.c.generation == bindparam("generation"),
     tables.arrival.c.position.between(bindparam("low"), bindparam("high")),
@@ -87,6 +92,7 @@ _HELD = (
         tables.study.c.study,
         tables.instance.c.digest,
         tables.instance.c.state,
+        tables.instance.c.coercion,
         tables.instance.c.key,
     )
     .join(tables.series, tables.series.c.key == tables.instance.c.series_key)
@@ -121,22 +127,31 @@ def decide(connection: sqlalchemy.Connection, items: Sequence[Item]) -> list[Dec
     """
     keys.lock(connection)
     known = _known(connection, items)
-    held = {identity: (digest, state) for identity, (digest, state, _) in _held(connection, items).items()}
+    held = {identity: first[:3] for identity, first in _held(connection, items).items()}
     decided = [_verdict(item, known, held) for item in items]
     return [_check_aside(connection, one) if one.replayed else one for one in decided]
 
 
 def _verdict(
     item: Item,
-    known: dict[tuple[str, int, int], str],
-    held: dict[_Identity, tuple[str, str]],
+    known: dict[tuple[str, int, int], tuple[str, str, str]],
+    held: dict[_Identity, tuple[str, str, str]],
 ) -> Decided:
     identity = _identity(item.arrival.identity)
     digest = item.arrival.digest
-    first, state = held.get(identity, (None, ""))
+    first, state, coercion = held.get(identity, (None, "", ""))
     before = known.get((item.slot, item.generation, item.position))
     if before is not None:
-        verdict = model.Verdict(before)
+        verdict = model.Verdict(before[0])
+        # The rules may be others by now: the file is to say again what the rows have said since.
+        same = item.rule == before[1]
+        item = dataclasses.replace(
+            item,
+            rule=before[1],
+            reason=before[2],
+            keep=item.keep if same else None,
+            coercion=coercion if first == digest else "",
+        )
         gone = verdict is model.Verdict.STORED and first != digest
         repair = verdict is model.Verdict.DUPLICATE and first == digest and state != model.Held.HELD
         return Decided(item, verdict, replayed=True, held=first, gone=gone, repair=repair)
@@ -145,11 +160,13 @@ def _verdict(
     if item.action is model.Action.QUARANTINE:
         return Decided(item, model.Verdict.QUARANTINED)
     if first is None:
-        held[identity] = (digest, model.Held.HELD)
+        held[identity] = (digest, model.Held.HELD, item.coercion)
         return Decided(item, model.Verdict.STORED)
     if first == digest:
+        # A file that it makes whole again is presented as the rows have it.
+        item = dataclasses.replace(item, coercion=coercion)
         return Decided(item, model.Verdict.DUPLICATE, held=first, repair=state != model.Held.HELD)
-    return Decided(item, model.Verdict.CONFLICT, held=first)
+    return Decided(dataclasses.replace(item, coercion=""), model.Verdict.CONFLICT, held=first)
 
 
 def _check_aside(connection: sqlalchemy.Connection, one: Decided) -> Decided:
@@ -168,24 +185,30 @@ def _check_aside(connection: sqlalchemy.Connection, one: Decided) -> Decided:
     return dataclasses.replace(one, gone=gone)
 
 
-def _known(connection: sqlalchemy.Connection, items: Sequence[Item]) -> dict[tuple[str, int, int], str]:
+def _known(
+    connection: sqlalchemy.Connection, items: Sequence[Item]
+) -> dict[tuple[str, int, int], tuple[str, str, str]]:
+    """Verdict, rule and reason of what was recorded before."""
     spans: dict[tuple[str, int], list[int]] = {}
     for item in items:
         spans.setdefault((item.slot, item.generation), []).append(item.position)
-    found: dict[tuple[str, int, int], str] = {}
+    found: dict[tuple[str, int, int], tuple[str, str, str]] = {}
     for (slot, generation), positions in spans.items():
         # A batch is a stretch of the journal, so a range finds no more than the single places would.
         span = {"slot": slot, "generation": generation, "low": min(positions), "high": max(positions)}
-        for position, verdict in connection.execute(_KNOWN, span):
-            found[slot, generation, position] = verdict
+        for position, verdict, rule, reason in connection.execute(_KNOWN, span):
+            found[slot, generation, position] = (verdict, rule, reason)
     return found
 
 
-def _held(connection: sqlalchemy.Connection, items: Sequence[Item]) -> dict[_Identity, tuple[str, str, int]]:
+def _held(
+    connection: sqlalchemy.Connection, items: Sequence[Item]
+) -> dict[_Identity, tuple[str, str, str, int]]:
+    """Digest, state, coercion and key of what is held under these identities."""
     uids = list({item.arrival.identity.sop_instance: None for item in items})
     series = list({item.arrival.identity.series: None for item in items})
     rows = connection.execute(_HELD, {"uids": uids, "series_uids": series})
-    return {(row[0], row[1], row[2]): (row[3], row[4], row[5]) for row in rows}
+    return {(row[0], row[1], row[2]): (row[3], row[4], row[5], row[6]) for row in rows}
 
 
 def _identity(identity: model.Identity) -> _Identity:
@@ -204,7 +227,7 @@ def record(connection: sqlalchemy.Connection, decided: Sequence[Decided]) -> Rec
     others = [*by_verdict.get(model.Verdict.DUPLICATE, ()), *by_verdict.get(model.Verdict.CONFLICT, ())]
     if others:
         held = _held(connection, [one.item for one in others])
-        firsts = {identity: key for identity, (_, _, key) in held.items()}
+        firsts = {identity: first[3] for identity, first in held.items()}
         targets |= {id(one): firsts.get(_identity(one.item.arrival.identity), 0) for one in others}
     if conflicts := by_verdict.get(model.Verdict.CONFLICT):
         targets |= _set_aside(connection, tables.conflict, conflicts, targets)
@@ -300,6 +323,7 @@ def _instance_row(one: Decided, key: int, series_key: int) -> _Row:
         "peer": arrival.peer,
         "rule": item.rule,
         "state": "held",
+        "coercion": item.coercion,
     }
 
 
@@ -351,7 +375,7 @@ def _repair(connection: sqlalchemy.Connection, ones: Sequence[Decided]) -> None:
     held = _held(connection, [one.item for one in ones])
     rows = [
         {
-            "which": held[_identity(one.item.arrival.identity)][2],
+            "which": held[_identity(one.item.arrival.identity)][3],
             "new_path": one.path,
             "new_offset": one.offset,
             "new_syntax": one.item.arrival.syntax,

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from node import errors, model
+from node import errors, log, model
 from node.files import coercions, layout
 from node.send import base
 
@@ -114,6 +114,39 @@ def prepare(wanted: model.Coercion, data: layout.Data | None) -> Prepared:
     made = coerce.configured(wanted, tables=read, receipt=True)
     document = _document(wanted.name, wanted.steps, tables)
     return Prepared(wanted.name, made, "" if data is None else coercions.keep(data, document))
+
+
+def kept(settings: model.Settings, data: layout.Data) -> model.Settings:
+    """The settings with the digests of the coercions that rules at receipt name, whose steps are durable now.
+
+    So a process that starts later presents what arrives as the others do, whatever a table says by then.
+    """
+    named = {rule.coerce for rule in settings.rules if rule.coerce is not None}
+    if not named:
+        return settings
+    found = tuple(
+        dataclasses.replace(one, digest=prepare(one, data).digest) if one.name in named else one
+        for one in settings.coerce
+    )
+    return dataclasses.replace(settings, coerce=found)
+
+
+def at_receipt(
+    rules: Sequence[model.Rule], coercions_: Sequence[model.Coercion], data: layout.Data
+) -> dict[str, Prepared]:
+    """The coercions that rules name, by name: as they were kept, or as they are configured now."""
+    configured = {one.name: one for one in coercions_}
+    found: dict[str, Prepared] = {}
+    for name in sorted({rule.coerce for rule in rules if rule.coerce is not None}):
+        wanted = configured[name]
+        if wanted.digest:
+            try:
+                found[name] = load(data, wanted.digest)
+                continue
+            except (errors.NotFound, errors.BadData) as error:
+                log.storage_failed(what=f"coercion {name}", error=error, path=data.coercions)
+        found[name] = prepare(wanted, data)
+    return found
 
 
 def load(data: layout.Data, digest: str) -> Prepared:
