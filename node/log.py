@@ -251,7 +251,7 @@ def retrieval_refused(
     status: int,
     why: str,
     to: str = "",
-    level: str = "",
+    scope: str = "",
     calling: str = "",
     address: str = "",
     peer: str = "",
@@ -264,7 +264,7 @@ def retrieval_refused(
 def retrieved(
     *,
     verb: str,
-    level: str,
+    scope: str,
     studies: Sequence[str],
     uids: Sequence[str],
     instances: int,
@@ -282,14 +282,13 @@ def retrieved(
     association: str = "",
 ) -> None:
     """Who had instances sent, which studies' and how many, and to whom; no status: the requestor has gone."""
-    bad = failed or status is None
-    _emit(WARNING if bad else INFO, "retrieved", "retrieval", _with_status(locals()))
+    _emit(WARNING if failed or status is None else INFO, "retrieved", "retrieval", _with_status(locals()))
 
 
 def query(
     *,
     sop_class: str,
-    level: str,
+    query_level: str,
     keys: Sequence[str],
     answers: int,
     status: int,

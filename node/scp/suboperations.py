@@ -200,7 +200,7 @@ class Journal:
             to=to,
             status=refused.status,
             why=str(refused),
-            level=wanted.level if wanted else "",
+            scope=wanted.level if wanted else "",
             calling=facts.calling,
             address=facts.address,
             peer=facts.peer_name,
@@ -225,7 +225,7 @@ class Journal:
         log.retrieved(
             verb=self._verb,
             to=to,
-            level=wanted.level,
+            scope=wanted.level,
             studies=chosen.studies[:10],
             uids=_named(wanted),
             instances=tally.total,
