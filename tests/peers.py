@@ -13,6 +13,7 @@ PACKAGES = {
     "echoscu": "dcmtk",
     "dcmsend": "dcmtk",
     "findscu": "dcmtk",
+    "wlmscpfs": "dcmtk",
     "movescu": "dcmtk",
     "getscu": "dcmtk",
     "dcmdump": "dcmtk",
