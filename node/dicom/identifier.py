@@ -12,7 +12,7 @@ import contextlib
 import functools
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal, NamedTuple, TypeAlias
 
 from node import errors
@@ -26,6 +26,7 @@ Fields: TypeAlias = dict[str, Value]
 
 LARGEST = 4 << 20  # bytes of an identifier; 5,000 UIDs of full length are a tenth of it
 MOST = 20_000  # elements and items of an identifier
+PICKED = 64 << 10  # bytes of an element that an answer repeats from a stored header
 DEPTH = 32  # sequences and items within each other; the worklist's answers have six
 
 CHARSET = "SpecificCharacterSet"
@@ -53,6 +54,16 @@ def _fields(table: scan.Table, within: int) -> Fields:
         tag = table.rows[row][0]
         if tag & 0xFFFF:  # a group length says nothing
             found.setdefault(name(tag), _value(table, row))
+    return found
+
+
+def pick(table: scan.Table, tags: Collection[int]) -> Fields:
+    """Some elements of a data set that was not made to be an identifier; large ones are left out."""
+    found: Fields = {}
+    for tag in tags:
+        row = table.find(tag)
+        if row is not None and table.rows[row][4] - table.rows[row][3] <= PICKED:
+            found[name(tag)] = _value(table, row)
     return found
 
 
@@ -160,7 +171,7 @@ class _Form(NamedTuple):
 
 
 def encode(fields: Fields, transfer: str, charset: str = "", spare: str = "") -> bytes:
-    """The bytes of fields in this character set (its terms joined with a backslash), else the spare, or UTF-8.
+    """The bytes of fields in this set (its terms joined with a backslash), in the spare, or in UTF-8.
 
     Specific Character Set is written as it was used, whatever `fields` says of it, and left out where nobody
     named one and nothing needs it. UsageError for a key that is none, or a value that its VR cannot have.

@@ -8,7 +8,7 @@ import os
 import pathlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import sqlalchemy
@@ -42,9 +42,10 @@ _UNAVAILABLE = frozenset({
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_INTERRUPT,
 })  # fmt: skip
-# Connection lost, server stopping or starting, too many clients, out of room, deadlock or lost race.
-_UNAVAILABLE_STATES = ("08", "57P", "53", "40", "55P03", "58")
+# Connection lost, server stopping, cancelled, too many clients, out of room, deadlock or lost race.
+_UNAVAILABLE_STATES = ("08", "57P", "57014", "53", "40", "55P03", "58")
 _PROBE = sqlalchemy.update(tables.meta).where(tables.meta.c.name == "probe")
 
 
@@ -122,8 +123,11 @@ class Database:
         self._writing.dispose()
 
 
-def open(url: str) -> Database:  # noqa: A001 - it is read as `db.open`
-    """Connect to `sqlite:///PATH` or `postgresql+psycopg://...`; the tables must be there (see `migrate`)."""
+def open(url: str, *, schema: str | None = None) -> Database:  # noqa: A001 - it is read as `db.open`
+    """Connect to `sqlite:///PATH` or `postgresql+psycopg://...`; the tables must be there (see `migrate`).
+
+    On PostgreSQL they are those of `schema`, or of what the server's search path begins with.
+    """
     try:
         parsed = sqlalchemy.make_url(url)
     except sqlalchemy.exc.ArgumentError as fault:
@@ -133,11 +137,18 @@ def open(url: str) -> Database:  # noqa: A001 - it is read as `db.open`
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(url, parsed)
     if parsed.get_backend_name() == "postgresql":
-        return _open_postgresql(url, parsed)
+        return _open_postgresql(url, parsed, schema)
     raise errors.ConfigError(
         f"storage.database = {parsed.render_as_string()} names {parsed.get_backend_name()}; "
         "use sqlite:///PATH or postgresql+psycopg://..."
     )
+
+
+def interrupter(connection: sqlalchemy.Connection) -> Callable[[], None]:
+    """What another thread calls to end a connection's statement: it raises DatabaseUnavailable."""
+    driver: Any = connection.connection.driver_connection
+    end: Callable[[], None] = driver.interrupt if hasattr(driver, "interrupt") else driver.cancel
+    return end
 
 
 def path_of(url: str) -> pathlib.Path | None:
@@ -185,9 +196,14 @@ def _sqlite_engine(parsed: sqlalchemy.URL, begin: str, pragmas: tuple[str, ...])
     return engine
 
 
-def _open_postgresql(url: str, parsed: sqlalchemy.URL) -> Database:
+def _open_postgresql(url: str, parsed: sqlalchemy.URL, schema: str | None) -> Database:
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
+    arguments: dict[str, Any] = {"connect_timeout": 5}
+    if schema is not None:
+        given = parsed.query.get("options", "")
+        given = given if isinstance(given, str) else " ".join(given)
+        arguments["options"] = f"{given} -c search_path={schema}".strip()
     try:
         engine = sqlalchemy.create_engine(
             parsed,
@@ -196,7 +212,7 @@ def _open_postgresql(url: str, parsed: sqlalchemy.URL) -> Database:
             pool_timeout=10,
             pool_pre_ping=True,  # the server may have been restarted since
             isolation_level="READ COMMITTED",
-            connect_args={"connect_timeout": 5},
+            connect_args=arguments,
         )
     except ModuleNotFoundError as fault:
         raise errors.ConfigError(

@@ -55,6 +55,25 @@ def by_uid(connection: sqlalchemy.Connection, sop_instance: str) -> list[tuple[m
     return [(instance(row), model.Held(row.state)) for row in rows]
 
 
+_OF_LEVEL = {
+    level: _INSTANCE.where(
+        column == sqlalchemy.bindparam("row"), tables.instance.c.state == model.Held.HELD
+    ).limit(1)
+    for level, column in {
+        model.Level.PATIENT: tables.study.c.patient_key,
+        model.Level.STUDY: tables.series.c.study_key,
+        model.Level.SERIES: tables.instance.c.series_key,
+        model.Level.IMAGE: tables.instance.c.key,
+    }.items()
+}
+
+
+def sample(connection: sqlalchemy.Connection, level: model.Level, key: int) -> model.Instance | None:
+    """Some instance below a row of a level, whose header speaks for the rest; None when all are damaged."""
+    row = connection.execute(_OF_LEVEL[level], {"row": key}).first()
+    return None if row is None else instance(row)
+
+
 def instance(row: Any) -> model.Instance:
     """The word for a row of `_INSTANCE`'s columns."""
     return model.Instance(

@@ -7,7 +7,7 @@ import pytest
 from pydicom import filebase, filewriter
 
 from node import errors
-from node.dicom import identifier
+from node.dicom import identifier, scan
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -102,7 +102,23 @@ def test_a_name_that_the_set_does_not_hold_turns_the_data_set_into_utf_8(charset
 def test_the_default_repertoire_needs_no_word_about_it() -> None:
     assert identifier.decode(identifier.encode({"PatientID": "1"}, EXPLICIT), EXPLICIT) == {"PatientID": "1"}
     stale = identifier.encode({"PatientID": "1", "SpecificCharacterSet": "ISO_IR 100"}, EXPLICIT)
-    assert identifier.decode(stale, EXPLICIT) == {"PatientID": "1", "SpecificCharacterSet": None}
+    assert identifier.decode(stale, EXPLICIT) == {"PatientID": "1"}
+    empty = identifier.encode({"PatientID": "1", "SpecificCharacterSet": None}, EXPLICIT)
+    assert identifier.decode(empty, EXPLICIT) == {"PatientID": "1", "SpecificCharacterSet": None}
+
+
+def test_the_spare_set_is_written_where_the_first_does_not_do() -> None:
+    asked: identifier.Fields = {"PatientName": "Buc^Jérôme"}
+    data = identifier.encode(asked, EXPLICIT, "", "ISO_IR 100")
+    assert identifier.decode(data, EXPLICIT)["SpecificCharacterSet"] == "ISO_IR 100"
+    data = identifier.encode(asked, EXPLICIT, "ISO_IR 144", "\\ISO 2022 IR 87")
+    assert identifier.decode(data, EXPLICIT) == {**asked, "SpecificCharacterSet": "ISO_IR 192"}
+
+
+def test_elements_are_picked_out_of_a_data_set_of_another_kind() -> None:
+    large = identifier.encode({"PatientComments": "x" * 70_000, "StudyID": "7", "PixelData": "00"}, IMPLICIT)
+    table = scan.scan(large, IMPLICIT)
+    assert identifier.pick(table, [0x00104000, 0x00200010, 0x00080050]) == {"StudyID": "7"}
 
 
 def test_a_list_of_uids_too_long_for_its_vr_is_written_as_unknown_and_read_back() -> None:
