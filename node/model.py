@@ -143,6 +143,9 @@ class Query:
     offset: int = 0  # answers to leave out at the start
     fuzzy: bool = False  # names match by the beginnings of their words
     combined: bool = False  # a date range and its time range are one range of moments
+    relational: bool = False  # keys of levels below narrow too: something below must match them
+    timezone: str | None = None  # Timezone Offset From UTC of the asker, whose dates and times are in it;
+    # None: they are compared as they stand
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

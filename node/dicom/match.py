@@ -87,7 +87,7 @@ def matcher(vr: str, key: str, *, fuzzy: bool = False) -> Test:
     if vr == "DT":
         return _any(vr, [ranges.moment(one) for one in wanted])
     if vr in _NUMBER_VRS:
-        numbers = [_number(vr, one) for one in wanted]
+        numbers = [number(vr, one) for one in wanted]
         return _any(vr, [lambda held: _same_number(held, numbers)])
     if vr in _WILD_VRS:
         return _any(vr, [_text(one) for one in wanted])
@@ -147,7 +147,8 @@ def _group(key: str, fuzzy: bool) -> Callable[[str], bool]:
     return lambda held: any(one(held) is not None for one in found)
 
 
-def _number(vr: str, text: str) -> decimal.Decimal:
+def number(vr: str, text: str) -> decimal.Decimal:
+    """A key of a numeric VR; UsageError when it is no number."""
     try:
         found = decimal.Decimal(text)
     except decimal.InvalidOperation:

@@ -1,36 +1,31 @@
 """Questions about what is held: `model.Query` becomes one statement that uses indexes, and answers stream.
 
-Every condition stands in SQL. Where SQL can only come close (a wildcard within one of several values) the
-rows that it lets through are checked here.
+What a key means in SQL is in `matching.py`, which attribute is in which column in `attributes.py`. A key of
+a level above the query's narrows like any other. A key of a level below does where the query is relational:
+something below must match all of them, along one branch; it is not answered, for there may be many. Instances
+are only looked at below what an index leads to: a query that would go through all of them is refused.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import sqlalchemy
 
 from node import errors, model
-from node.dicom import names
-from node.index import attributes, tables, words
-from node.index.attributes import Attribute, Kind
+from node.dicom import match, ranges
+from node.index import attributes, matching, tables
+from node.index.attributes import Kind
 
-_Condition = sqlalchemy.ColumnElement[bool]
-_Check = Callable[[str | None], bool]
+Value: TypeAlias = "str | list[dict[str, Value]] | None"
 
 _ORDER = (model.Level.PATIENT, model.Level.STUDY, model.Level.SERIES, model.Level.IMAGE)
-_TABLES = {
-    model.Level.PATIENT: tables.patient,
-    model.Level.STUDY: tables.study,
-    model.Level.SERIES: tables.series,
-    model.Level.IMAGE: tables.instance,
-}
-_LAST = "\U0010ffff"  # sorts behind whatever follows a prefix
-_MOST_LISTED = 5000  # values of one key; databases bind no more than some 30,000 in a statement
+_TABLES = (tables.patient, tables.study, tables.series, tables.instance)
+_ABOVE = (None, tables.study.c.patient_key, tables.series.c.study_key, tables.instance.c.series_key)
+_PAGE = 500  # answers that are read at a time
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,319 +33,279 @@ class Match:
     """One answer."""
 
     key: int  # row at the query's level
-    values: dict[
-        str, Any
-    ]  # keyword -> text, number, list of texts, or, of a sequence, list of dicts; None: empty
+    values: dict[str, Value]  # keyword -> text as DICOM writes it, or a sequence's items; None: empty
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
     """A query understood."""
 
-    statement: sqlalchemy.Select[*tuple[Any, ...]]  # selects the row's key, then a column per keyword
+    statement: sqlalchemy.Select[*tuple[Any, ...]]  # the row's key, a column per keyword, what checks look at
     keywords: tuple[str, ...]  # what the columns are
-    requests: tuple[str, ...]  # what of the Request Attributes Sequence is wanted
-    checks: tuple[tuple[int, _Check], ...]  # (column, test) that an answer must pass too
+    sequences: Mapping[str, tuple[str, ...]]  # sequences that are answered, with the keys of their items
+    checks: tuple[tuple[tuple[int, ...], Callable[..., bool]], ...]  # columns, and what they must pass too
+    below: tuple[str, ...]  # keys of a lower level that narrow and are not answered
     unknown: tuple[str, ...]  # keys that the index does not answer: from the stored header, or a warning
+    unmatched: tuple[str, ...]  # keys with a value that is not looked at: they are only answered
 
 
 def find(connection: sqlalchemy.Connection, query: model.Query) -> Iterator[Match]:
     """Answers in the order things came; nothing is kept in memory but a page."""
     planned = plan(query, connection.dialect.name)
     statement = planned.statement
-    skip, left = 0, query.limit
-    if planned.checks:
-        skip = query.offset  # only what passes counts
-    else:
-        statement = statement.offset(query.offset or None).limit(query.limit)
-    with contextlib.closing(connection.execution_options(yield_per=500).execute(statement)) as rows:
-        for row in rows:
-            if not all(check(row[column]) for column, check in planned.checks):
-                continue
-            if skip:
-                skip -= 1
-                continue
+    skip, left = query.offset, query.limit
+    if not planned.checks:
+        statement = statement.offset(skip or None).limit(left)
+        skip, left = 0, None
+    shown = _shown(planned, query.level)
+    with contextlib.closing(connection.execution_options(yield_per=_PAGE).execute(statement)) as rows:
+        for page in rows.partitions(_PAGE):
+            passed = [row for row in page if _passes(row, planned.checks)] if planned.checks else page
+            passed, skip = passed[skip:], max(0, skip - len(passed))
             if left is not None:
-                if left <= 0:
-                    return
-                left -= 1
-            yield _match(connection, row, planned)
+                passed, left = passed[:left], max(0, left - len(passed))
+            yield from shown(connection, passed)
+            if left == 0:
+                return
 
 
-def _match(connection: sqlalchemy.Connection, row: Any, planned: Plan) -> Match:
-    values: dict[str, Any] = {}
-    for keyword, value in zip(planned.keywords, row[1:], strict=False):
-        if attributes.KNOWN[keyword].kind is Kind.TEXTS:
-            values[keyword] = list(words.split(value))
-        else:
-            values[keyword] = value
-    if planned.requests:
-        values[attributes.REQUESTS] = _requests(connection, row[-1], planned.requests)
-    return Match(row[0], values)
+def _passes(row: Any, checks: tuple[tuple[tuple[int, ...], Callable[..., bool]], ...]) -> bool:
+    return all(test(*(row[column] for column in columns)) for columns, test in checks)
 
 
-def _requests(
-    connection: sqlalchemy.Connection, series_key: int, wanted: tuple[str, ...]
-) -> list[dict[str, Any]]:
-    columns = [attributes.REQUEST[keyword].column for keyword in wanted]
-    table = tables.series_request
-    statement = sqlalchemy.select(*columns).where(table.c.series_key == series_key).order_by(table.c.position)
-    return [dict(zip(wanted, row, strict=True)) for row in connection.execute(statement).all()]
+def _shown(
+    planned: Plan, level: model.Level
+) -> Callable[[sqlalchemy.Connection, Sequence[Any]], Iterator[Match]]:
+    """What makes answers of rows; worked out once for all of them."""
+    keywords = planned.keywords
+    kinds = [attributes.KNOWN[keyword].kind for keyword in keywords]
+    # Most columns are answered as they are read.
+    other = [
+        (keyword, str if kind is Kind.NUMBER else _decimal if kind is Kind.DECIMAL else _decimals)
+        for keyword, kind in zip(keywords, kinds, strict=True)
+        if kind in (Kind.NUMBER, Kind.DECIMAL, Kind.DECIMALS)
+    ]
+    last = len(keywords) + 1
+
+    def shown(connection: sqlalchemy.Connection, rows: Sequence[Any]) -> Iterator[Match]:
+        items = {
+            name: _items(connection, name, wanted, {row[-1] for row in rows})
+            for name, wanted in planned.sequences.items()
+        }
+        for row in rows:
+            values: dict[str, Value] = dict(zip(keywords, row[1:last], strict=True))
+            for keyword, text in other:
+                if (value := values[keyword]) is not None:
+                    values[keyword] = text(value)  # type: ignore[arg-type]
+            for name, found in items.items():
+                values[name] = found.get(row[-1], [])
+            yield Match(row[0], values)
+
+    return shown
+
+
+def _decimal(value: float) -> str:
+    """A number in the sixteen characters that DS has, whole ones without a point."""
+    text = repr(value).removesuffix(".0")
+    digits = 15
+    while len(text) > 16:
+        text, digits = f"{value:.{digits}g}", digits - 1
+    return text
+
+
+def _decimals(text: str) -> str:
+    return "\\".join(_decimal(float(one)) for one in text.split("\\"))
+
+
+def _items(
+    connection: sqlalchemy.Connection, name: str, wanted: tuple[str, ...], owners: set[int]
+) -> dict[int, list[dict[str, Value]]]:
+    """The items of a sequence for a page of answers."""
+    sequence = attributes.SEQUENCES[name]
+    columns = [sequence.keys[keyword].column for keyword in wanted]
+    statement = (
+        sqlalchemy.select(sequence.owner, *columns)
+        .where(sequence.owner.in_(sorted(owners)))
+        .order_by(sequence.owner, sequence.order)
+    )
+    found: dict[int, list[dict[str, Value]]] = {}
+    for owner, *values in connection.execute(statement).all():
+        item: dict[str, Value] = {
+            keyword: value or None for keyword, value in zip(wanted, values, strict=True)
+        }
+        found.setdefault(owner, []).append(item)
+    return found
+
+
+@dataclasses.dataclass(slots=True)
+class _Sorted:
+    """A query's keys by what can be done with them."""
+
+    keywords: dict[str, None]  # of this level and those above
+    sequences: dict[str, dict[str, None]]  # of this level and those above, with the keys of their items
+    below: dict[str, None]  # of a level below, sequences included
+    unknown: dict[str, None]
 
 
 def plan(query: model.Query, dialect: str = "sqlite") -> Plan:
     """The statement that answers `query`; raises UsageError for a value that its attribute cannot have."""
     level = _ORDER.index(query.level)
-    own = _TABLES[query.level]
-    keywords: dict[str, None] = dict.fromkeys(attributes.UNIQUE[query.level])
-    requests: dict[str, None] = {}
-    unknown: list[str] = []
-    for keyword in (*query.keys, *query.wanted):
-        base, _, inner = keyword.partition(".")
-        if base == attributes.REQUESTS and level >= _ORDER.index(model.Level.SERIES):
-            if inner in attributes.REQUEST:
-                requests[inner] = None
-            elif inner:
-                unknown.append(keyword)
-            else:
-                requests |= dict.fromkeys(attributes.REQUEST)
-        elif keyword in attributes.KNOWN and _ORDER.index(attributes.KNOWN[keyword].level) <= level:
-            keywords[keyword] = None
-        else:
-            unknown.append(keyword)
-    conditions: list[_Condition] = []
-    checks: list[tuple[int, _Check]] = []
-    places = {keyword: place + 1 for place, keyword in enumerate(keywords)}
-    matched = {
-        keyword: query.keys[keyword] for keyword in keywords if not _universal(query.keys.get(keyword))
-    }
-    if query.combined:
-        conditions += _combine(matched)
-    for keyword, value in matched.items():
-        attribute = attributes.KNOWN[keyword]
-        conditions += _conditions(keyword, attribute, value, query.fuzzy, dialect)
-        if attribute.kind is Kind.TEXTS and _wild(value):
-            checks.append((places[keyword], _any_value(value)))
-    conditions += _request_conditions(query, requests, dialect)
-    chosen = [own.c.key, *(attributes.KNOWN[keyword].column for keyword in keywords)]
-    if requests:
-        chosen.append(tables.series.c.key)
-    reached = max((_ORDER.index(attributes.KNOWN[keyword].level) for keyword in keywords), default=0)
-    lowest = min((_ORDER.index(attributes.KNOWN[keyword].level) for keyword in keywords), default=level)
-    assert reached <= level
-    statement = sqlalchemy.select(*chosen).select_from(_joined(lowest, level)).where(*conditions)
+    manner = matching.Manner(dialect, query.fuzzy, query.combined, _zone(query))
+    flat = dataclasses.replace(manner, zone=None)  # in time zones only what is answered can be compared
+    keys = _sorted(query, level, flat)
+    asked = {keyword: query.keys[keyword] for keyword in keys.keywords if keyword in query.keys}
+    wanted = matching.wanted(asked, attributes.KNOWN, manner)
+    if level == 3:
+        _refuse_scans(query, wanted)
+    own = _TABLES[level]
+    for name, inner in keys.sequences.items():
+        _add_items(wanted, name, _within(query.keys, name, inner), manner)
+    _add_below(wanted, query.keys, keys.below, level, flat)
+
+    columns: list[sqlalchemy.ColumnElement[Any]] = [own.c.key]
+    columns += [attributes.KNOWN[keyword].column for keyword in keys.keywords]
+    checks = []
+    for check in wanted.checks:
+        checks.append((tuple(range(len(columns), len(columns) + len(check.columns))), check.test))
+        columns += check.columns
+    if keys.sequences:
+        columns.append(tables.series.c.key)
+    reached = {_TABLES.index(column.table) for column in columns if column.table in _TABLES}
+    statement = sqlalchemy.select(
+        *(column.label(f"c{number}") for number, column in enumerate(columns))
+    ).select_from(_joined(min(reached), level))
     # With conditions the order must not tempt the planner to walk the whole table for it.
-    statement = statement.order_by(own.c.key + 0 if conditions else own.c.key)
-    return Plan(statement, tuple(keywords), tuple(requests), tuple(checks), tuple(dict.fromkeys(unknown)))
-
-
-def _joined(lowest: int, level: int) -> sqlalchemy.FromClause:
-    patient, study, series, instance = (_TABLES[one] for one in _ORDER)
-    joined: sqlalchemy.FromClause = _TABLES[_ORDER[level]]
-    if level >= 3 and lowest < 3:
-        joined = joined.join(series, series.c.key == instance.c.series_key)
-    if level >= 2 and lowest < 2:
-        joined = joined.join(study, study.c.key == series.c.study_key)
-    if level >= 1 and lowest < 1:
-        joined = joined.join(patient, patient.c.key == study.c.patient_key)
-    return joined
-
-
-def _universal(value: str | None) -> bool:
-    return value is None or value == "" or set(value) == {"*"}
-
-
-def _conditions(
-    keyword: str, attribute: Attribute, value: str, fuzzy: bool, dialect: str
-) -> list[_Condition]:
-    column = attribute.column
-    match attribute.kind:
-        case Kind.UID:
-            listed = [one.strip(" \0") for one in value.split("\\") if one.strip(" \0")]
-            if len(listed) > _MOST_LISTED:
-                raise errors.UsageError(
-                    f"{keyword} lists {len(listed)} UIDs; ask for {_MOST_LISTED} at a time"
-                )
-            if column is tables.instance.c.sop_instance and listed:
-                hashes = [words.uid_hash(one) for one in listed]
-                return [tables.instance.c.sop_hash.in_(hashes), column.in_(listed)]
-            return [column.in_(listed)] if listed else []
-        case Kind.TEXT:
-            return [_text(column, value.strip(" "), dialect)]
-        case Kind.TEXTS:
-            return [sqlalchemy.or_(*(_one_of(column, one.strip(" "), dialect) for one in value.split("\\")))]
-        case Kind.NAME:
-            return _name(attribute.folded, value, fuzzy, dialect)
-        case Kind.DATE:
-            return _range(column, *_dates(keyword, value))
-        case Kind.TIME:
-            return _range(column, *_times(keyword, value))
-        case Kind.NUMBER:
-            return [column.in_(_numbers(keyword, value))]
-        case Kind.COUNT:
-            return []
-
-
-def _wild(value: str) -> bool:
-    return "*" in value or "?" in value
-
-
-def _text(column: sqlalchemy.Column[Any], value: str, dialect: str) -> _Condition:
-    if not _wild(value):
-        return column == value
-    prefix = re.split(r"[*?]", value, maxsplit=1)[0]
-    like = _like(column, value, dialect)
-    # The range is what the index is searched by; the pattern decides.
-    return sqlalchemy.and_(column >= prefix, column < prefix + _LAST, like) if prefix else like
-
-
-def _like(column: sqlalchemy.ColumnElement[Any], value: str, dialect: str) -> _Condition:
-    if dialect == "sqlite":  # its LIKE knows no case
-        return column.op("GLOB", is_comparison=True)(value.replace("[", "[[]"))
-    escaped = re.sub(r"([%_\\])", r"\\\1", value).replace("*", "%").replace("?", "_")
-    return column.like(escaped, escape="\\")
-
-
-def _one_of(column: sqlalchemy.Column[Any], value: str, dialect: str) -> _Condition:
-    """Whether one of the values that a column holds could match; exact without wildcards."""
-    fenced = sqlalchemy.literal("\\").concat(column).concat("\\")
-    return _like(fenced, f"*\\{value}\\*", dialect)
-
-
-def _any_value(value: str) -> _Check:
-    patterns = [_regex(one.strip(" ")) for one in value.split("\\")]
-    return lambda held: any(pattern.fullmatch(one) for one in words.split(held) for pattern in patterns)
-
-
-def _regex(value: str) -> re.Pattern[str]:
-    parts = {"*": ".*", "?": "."}
-    return re.compile("".join(parts.get(mark) or re.escape(mark) for mark in value), re.DOTALL)
-
-
-def _name(
-    folded: tuple[sqlalchemy.Column[Any], ...], value: str, fuzzy: bool, dialect: str
-) -> list[_Condition]:
-    groups = [names.fold(group) for group in value.split("=")[:3]]
-    if len(groups) > 1 and len(folded) > 1:
-        pairs = [
-            (column, group) for column, group in zip(folded, groups, strict=False) if not _universal(group)
-        ]
-        return [_one_name(column, group, fuzzy, dialect) for column, group in pairs]
-    # One group is meant for whichever group of the stored name is written that way.
-    return [sqlalchemy.or_(*(_one_name(column, groups[0], fuzzy, dialect) for column in folded))]
-
-
-def _one_name(column: sqlalchemy.Column[Any], group: str, fuzzy: bool, dialect: str) -> _Condition:
-    if not fuzzy:
-        return _text(column, group, dialect)
-    beginnings = [word for word in re.split(r"[\s^*?,]+", group) if word]
-    return sqlalchemy.and_(
-        *(
-            sqlalchemy.or_(*(_like(column, f"{before}{word}*", dialect) for before in ("", "*^", "* ", "*-")))
-            for word in beginnings
-        )
+    order = own.c.key + 0 if wanted.conditions else own.c.key
+    return Plan(
+        statement.where(*wanted.conditions).order_by(order),
+        tuple(keys.keywords),
+        {name: tuple(inner) for name, inner in keys.sequences.items()},
+        tuple(checks),
+        tuple(keys.below),
+        tuple(keys.unknown),
+        tuple(wanted.unmatched),
     )
 
 
-_DATE = re.compile(r"\d{8}")
-_TIME = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?")
+def _zone(query: model.Query) -> Any:
+    if query.timezone is None:
+        return None
+    zone = ranges.offset(query.timezone)
+    if zone is None:
+        raise errors.UsageError(
+            f"TimezoneOffsetFromUTC = {query.timezone[:16]!r} is no offset such as +0100 or -0500"
+        )
+    return zone
 
 
-def _ends(value: str) -> tuple[str, str, bool]:
-    low, mark, high = value.strip(" ").partition("-")
-    return low.strip(" "), high.strip(" "), bool(mark)
-
-
-def _dates(keyword: str, value: str) -> tuple[str | None, str | None]:
-    low, high, ranged = _ends(value.replace(".", ""))
-    for end in (low, high):
-        if end and not _DATE.fullmatch(end):
-            raise errors.UsageError(
-                f"{keyword} = {value!r} is no date or range of dates, as in 20260101-20261231"
-            )
-    if not ranged:
-        return low, low
-    return low or None, high or None
-
-
-def _times(keyword: str, value: str) -> tuple[str | None, str | None]:
-    low, high, ranged = _ends(value.replace(":", ""))
-    for end in (low, high):
-        if end and not _TIME.fullmatch(end):
-            raise errors.UsageError(f"{keyword} = {value!r} is no time or range of times, as in 0800-1200")
-    return (_earliest(low) or None), (_latest(high if ranged else low) or None)
-
-
-def _earliest(written: str) -> str:
-    """The shortest way to write a time, which sorts before every longer way to write the same."""
-    if "." in written:
-        written = written.rstrip("0").rstrip(".")
-    while len(written) in (4, 6) and written.endswith("00"):
-        written = written[:-2]
-    return written
-
-
-def _latest(written: str) -> str:
-    """Sorts behind every time within what was written: 10 is until 10:59:59.999999."""
-    return written and written + _LAST
-
-
-def _range(column: sqlalchemy.ColumnElement[Any], low: str | None, high: str | None) -> list[_Condition]:
-    found: list[_Condition] = []
-    if low is not None and low == high:
-        return [column == low]
-    if low is not None:
-        found.append(column >= low)
-    if high is not None:
-        found.append(column <= high)
-    return found
-
-
-_PAIRS = {
-    "StudyDate": "StudyTime",
-    "SeriesDate": "SeriesTime",
-    "PatientBirthDate": "PatientBirthTime",
-    "PerformedProcedureStepStartDate": "PerformedProcedureStepStartTime",
-    "ContentDate": "ContentTime",
-    "AcquisitionDate": "AcquisitionTime",
-}
-
-
-def _combine(matched: dict[str, str]) -> list[_Condition]:
-    """Dates and times asked together as ranges of moments; what it takes care of leaves `matched`."""
-    found: list[_Condition] = []
-    for day, time in _PAIRS.items():
-        if day not in matched or time not in matched:
+def _sorted(query: model.Query, level: int, manner: matching.Manner) -> _Sorted:
+    found = _Sorted(dict.fromkeys(attributes.UNIQUE[query.level]), {}, {}, {})
+    for keyword in dict.fromkeys((*query.keys, *query.wanted)):
+        base, _, inner = keyword.partition(".")
+        sequence = attributes.SEQUENCES.get(base)
+        attribute = attributes.KNOWN.get(keyword)
+        if sequence is not None and (not inner or inner in sequence.keys):
+            if _ORDER.index(sequence.level) <= level:
+                more = dict.fromkeys([inner] if inner else sequence.keys)
+                found.sequences.setdefault(base, {}).update(more)
+                continue
+            attribute = sequence.keys.get(inner)
+        elif attribute is not None and _ORDER.index(attribute.level) <= level:
+            found.keywords[keyword] = None
             continue
-        first, last = _dates(day, matched.pop(day))
-        earliest, latest = _times(time, matched.pop(time))
-        days = attributes.KNOWN[day].column
-        times = sqlalchemy.func.coalesce(attributes.KNOWN[time].column, "")
-        found += _range(days, first, last)
-        if first is not None and earliest is not None:
-            found.append(sqlalchemy.or_(days > first, times >= earliest))
-        if last is not None and latest is not None:
-            found.append(sqlalchemy.or_(days < last, times <= latest))
+        narrows = query.relational and _narrows(keyword, attribute, query.keys.get(keyword), manner)
+        (found.below if narrows else found.unknown)[keyword] = None
     return found
 
 
-def _numbers(keyword: str, value: str) -> list[int]:
-    try:
-        found = [int(one) for one in value.split("\\") if one.strip()]
-    except ValueError as fault:
-        raise errors.UsageError(f"{keyword} = {value!r} is no whole number") from fault
-    if any(words.number(one) is None for one in found):
-        raise errors.UsageError(f"{keyword} = {value!r} is larger than a number can be")
-    return found
+def _narrows(
+    keyword: str, attribute: attributes.Attribute | None, key: str | None, manner: matching.Manner
+) -> bool:
+    """Whether a key of a lower level is one that SQL alone can decide."""
+    if attribute is None or key is None or match.universal(key):
+        return False
+    known = attributes.KNOWN | {keyword: attribute}
+    if attribute.level is model.Level.IMAGE and keyword not in ("SOPInstanceUID", "SOPClassUID"):
+        return False  # it would have to be looked for in every instance
+    return not matching.wanted({keyword: key}, known, manner).checks
 
 
-def _request_conditions(query: model.Query, requests: dict[str, None], dialect: str) -> list[_Condition]:
-    """All keys of the sequence must match within one and the same item."""
-    inside: list[_Condition] = []
-    for keyword in requests:
-        value = query.keys.get(f"{attributes.REQUESTS}.{keyword}")
-        if not _universal(value):
-            inside += _conditions(keyword, attributes.REQUEST[keyword], value or "", False, dialect)
-    if not inside:
-        return []
-    return [tables.series.c.key.in_(sqlalchemy.select(tables.series_request.c.series_key).where(*inside))]
+def _known_below(instances: bool) -> dict[str, attributes.Attribute]:
+    """Attributes of lower levels; of an instance's class its series knows, where no instance is named."""
+    return attributes.KNOWN if instances else attributes.KNOWN | {"SOPClassUID": _CLASSES}
+
+
+_CLASSES = attributes.Attribute(model.Level.SERIES, Kind.TEXTS, tables.series.c.sop_classes)
+
+
+def _refuse_scans(query: model.Query, wanted: matching.Wanted) -> None:
+    """Of all instances only those of some study, series or patient are looked at."""
+    asked = any(not match.universal(key) for key in query.keys.values())
+    if asked and wanted.conditions and not wanted.narrow:
+        raise errors.UsageError(
+            "the query would look at every instance; name a study, a series, a patient, a date or an instance"
+        )
+
+
+def _joined(highest: int, lowest: int) -> sqlalchemy.FromClause:
+    """The tables of these levels and those between."""
+    joined: sqlalchemy.FromClause = _TABLES[lowest]
+    for level in range(lowest, highest, -1):
+        joined = joined.join(_TABLES[level - 1], _TABLES[level - 1].c.key == _ABOVE[level])
+    return joined
+
+
+def _within(keys: Mapping[str, str], name: str, inner: Mapping[str, None]) -> dict[str, str]:
+    """The keys of a sequence's item."""
+    return {keyword: keys[f"{name}.{keyword}"] for keyword in inner if f"{name}.{keyword}" in keys}
+
+
+def _add_items(wanted: matching.Wanted, name: str, keys: Mapping[str, str], manner: matching.Manner) -> None:
+    """All keys of a sequence must match within one and the same item."""
+    sequence = attributes.SEQUENCES[name]
+    inside = matching.wanted(keys, sequence.keys, manner)
+    if inside.conditions:
+        select = sqlalchemy.select(sequence.owner).where(*inside.conditions)
+        _add_among(wanted, tables.series.c.key, sequence.owner, select, narrow=inside.narrow)
+
+
+def _add_below(
+    wanted: matching.Wanted,
+    keys: Mapping[str, str],
+    below: Mapping[str, None],
+    level: int,
+    manner: matching.Manner,
+) -> None:
+    """Something below must match all keys of lower levels, along one branch."""
+    known = _known_below("SOPInstanceUID" in below)
+    asked = {keyword: keys[keyword] for keyword in below if keyword in known}
+    inside = matching.wanted(asked, known, manner)
+    lowest = max((_ORDER.index(known[keyword].level) for keyword in asked), default=0)
+    for name, sequence in attributes.SEQUENCES.items():
+        inner = {keyword: None for keyword in sequence.keys if f"{name}.{keyword}" in below}
+        if inner:
+            _add_items(inside, name, _within(keys, name, inner), manner)
+            lowest = max(lowest, _ORDER.index(sequence.level))
+    if lowest <= level:
+        wanted.add(inside)  # what a series says of its instances
+    elif inside.conditions:
+        link = _ABOVE[level + 1]
+        assert link is not None
+        select = sqlalchemy.select(link).select_from(_joined(level + 1, lowest)).where(*inside.conditions)
+        _add_among(wanted, _TABLES[level].c.key, link, select, narrow=inside.narrow)
+
+
+def _add_among(
+    wanted: matching.Wanted,
+    key: sqlalchemy.Column[Any],
+    link: sqlalchemy.Column[Any],
+    select: sqlalchemy.Select[*tuple[Any, ...]],
+    *,
+    narrow: bool,
+) -> None:
+    """A row must be among others: these are looked up first, or for each row when the rows are few."""
+    if narrow or not wanted.narrow:
+        wanted.conditions.append(key.in_(select))
+    else:
+        wanted.conditions.append(sqlalchemy.exists(select.where(link == key).correlate(key.table)))
+    wanted.narrow = wanted.narrow or narrow
