@@ -62,6 +62,14 @@ class DatabaseNewer(Permanent):
     """The database was written by a newer program than this one."""
 
 
+class TranscodingBusy(Transient):
+    """Nobody could make the data set in the other transfer syntax just now."""
+
+
+class TranscodingFailed(Permanent):
+    """Making the data set in another transfer syntax crashed, or took too long."""
+
+
 class PeerUnreachable(Transient):
     """No association: the network, the address, or nobody there."""
 

@@ -214,7 +214,7 @@ class _Conversation:
         try:
             payload = _payload(item, buffer)
         except (OSError, errors.NodeError) as error:
-            return base.Failed(_unreadable(item, error))
+            return base.Failed(_unreadable(known or item, error))
         number = opened.next_id()
         request = command.store(number, item.sop_class, item.sop_instance, self._priority, self._originator)
         self.sent[number] = _Sent(known or item, context.transfer, time.monotonic(), payload)
