@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from node import errors, model, receive, upkeep
 from node.files import layout, scrub
-from node.index import aside, db, remove
+from node.index import aside, db, remove, witness
 
 Settle = Callable[[], bool]  # wait until what was acknowledged is filed; False when that took too long
 
@@ -31,7 +31,7 @@ def discard(
 ) -> Settled:
     """Remove entries for good; the audit trail keeps who, when and why."""
     _check_reason(why)
-    gone = _remove(database, entries, who=who, why=why)
+    gone = _remove(data, database, entries, who=who, why=why)
     left = tuple((entry, "somebody else decided it meanwhile") for entry in entries if entry not in gone)
     return Settled(tuple(gone), left, upkeep.purge(data, database))
 
@@ -69,7 +69,7 @@ def release(
             arrived.append(entry)
         else:
             left.append((entry, "other bytes came under its UIDs meanwhile"))
-    gone = _remove(database, arrived, who=who, why=f"released into the store: {why}")
+    gone = _remove(data, database, arrived, who=who, why=f"released into the store: {why}")
     left += [(entry, "somebody else decided it meanwhile") for entry in arrived if entry not in gone]
     return Settled(tuple(gone), tuple(left), files + upkeep.purge(data, database))
 
@@ -101,7 +101,12 @@ def replace(
             raise errors.Transient(f"what is held as {entry.sop_instance} changed meanwhile: look again")
         if held is not None and held.digest != entry.digest:
             remove.instances(
-                connection, [held.key], who=who, why=f"replaced by {entry.digest}: {why}", now=now
+                connection,
+                [held.key],
+                who=who,
+                why=f"replaced by {entry.digest}: {why}",
+                now=now,
+                witness=witness.Witness(data),
             )
     return release(take, data, database, [entry], who=who, why=why, settle=settle)
 
@@ -163,7 +168,7 @@ def _damage(data: layout.Data, entry: aside.Entry) -> str:
 
 
 def _remove(
-    database: db.Database, entries: Sequence[aside.Entry], *, who: str, why: str
+    data: layout.Data, database: db.Database, entries: Sequence[aside.Entry], *, who: str, why: str
 ) -> list[aside.Entry]:
     """Take entries out of the index, each with its audit row; return those that were there."""
     gone: list[aside.Entry] = []
@@ -172,7 +177,9 @@ def _remove(
         for kind in aside.Kind:
             chosen = [entry for entry in entries if entry.kind is kind]
             keys = [entry.key for entry in chosen]
-            removed = remove.aside(connection, kind.value, keys, who=who, why=why, now=now)
+            removed = remove.aside(
+                connection, kind.value, keys, who=who, why=why, now=now, witness=witness.Witness(data)
+            )
             places = {(one.sop_instance, one.path) for one in removed}
             gone += [entry for entry in chosen if (entry.sop_instance, entry.path) in places]
     return gone

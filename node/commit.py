@@ -21,7 +21,7 @@ import sqlalchemy
 from node import errors, log, metrics, model
 from node.dicom import commitment as words
 from node.dicom import statuses
-from node.files import journal, layout, scrub
+from node.files import journal, layout, ledger, scrub
 from node.index import commitment, db, holdings
 from node.send import base
 from node.send import commitment as sending
@@ -136,8 +136,23 @@ class Committer:
                 key = commitment.again(connection, requester, transaction, asked, now)
             if key is not None:
                 commitment.claim(connection, key, now, now + datetime.timedelta(seconds=LEASE))
+                # A promise must outlive the index: what is lost there is made again from here.
+                self._note(connection, key)
         self._database.durable()
         return key
+
+    def _note(self, connection: sqlalchemy.Connection, key: int) -> None:
+        transaction = commitment.get(connection, key)
+        assert transaction is not None
+        ledger.append(self._data, [commitment.accepted(transaction)], sync=True)
+
+    def _close(self, transaction: commitment.Transaction, state: commitment.State) -> None:
+        # Neither synced nor insisted on: should the line be lost with the index, the requester hears the
+        # same report once more.
+        try:
+            ledger.append(self._data, [commitment.closed(transaction, state)])
+        except errors.Transient as error:
+            log.storage_failed(what="ledger", error=error, path=self._data.ledger)
 
     def work_on(self, key: int, line: Line) -> None:
         """Begin with an accepted transaction, whose requester may be told over this line."""
@@ -175,6 +190,7 @@ class Committer:
                 return
             if statuses.classify(status) in (statuses.Kind.SUCCESS, statuses.Kind.WARNING):
                 commitment.reported(connection, key)
+                self._close(transaction, commitment.State.REPORTED)
             else:
                 why = f"it answered the report with {statuses.text(status)}"
                 self._later(connection, transaction, why)
@@ -338,6 +354,7 @@ class Committer:
             if isinstance(outcome, base.Done):
                 with self._database.write() as connection:
                     commitment.reported(connection, transaction.key)
+                    self._close(transaction, commitment.State.REPORTED)
                 self._told(transaction, same=False)
                 return
             if outcome.status is None:
@@ -369,6 +386,7 @@ class Committer:
         now = _now()
         if (now - transaction.requested).total_seconds() > GIVE_UP_AFTER:
             commitment.give_up(connection, transaction.key, why)
+            self._close(transaction, commitment.State.GIVEN_UP)
             log.commitment_abandoned(transaction=uid, peer=requester, error=why, attempts=attempts)
             self._counts.commitment("abandoned")
             return

@@ -22,8 +22,10 @@ NAMES = (
     "adopt.after-publish",
     "adopt.before-checkpoint",
     "adopt.after-checkpoint",
+    "remove.after-intent",
     "sweep.after-rows",
     "sweep.after-ledger",
+    "sweep.after-files",
     "rebuild.before-swap",
 )
 

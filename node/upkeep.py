@@ -15,7 +15,7 @@ import sqlalchemy
 from node import errors, failpoints, log, model
 from node.files import disk as disks
 from node.files import layout, ledger, scrub
-from node.index import aside, db, lookup, progress, remove, restore, retain
+from node.index import aside, db, lookup, progress, remove, restore, retain, witness
 
 SCRUB = "scrub"
 RETENTION = "retention"  # who removed, in the audit trail
@@ -59,7 +59,14 @@ def retention(
         for one in fresh:
             seen.add(one.key)
             with database.write() as connection:
-                gone = retain.drop(connection, one, who=RETENTION, now=at, undelivered=undelivered)
+                gone = retain.drop(
+                    connection,
+                    one,
+                    who=RETENTION,
+                    now=at,
+                    undelivered=undelivered,
+                    witness=witness.Witness(data),
+                )
             if gone:
                 series += 1
                 instances += len(gone)
@@ -67,7 +74,6 @@ def retention(
                 log.retention_removed(study=one.study, instances=len(gone), size=one.bytes, why=one.why)
             if stop():
                 break
-    failpoints.hit("sweep.after-rows")
     files = purge(data, database)
     log.retention_finished(
         studies=series, instances=instances, size=size, seconds=round(time.monotonic() - began, 3)
@@ -76,13 +82,23 @@ def retention(
 
 
 def purge(data: layout.Data, database: db.Database) -> int:
-    """Unlink the files of what was removed from the index, each with a line of the ledger first."""
+    """Unlink the files of what was removed from the index, each with a line of the ledger first.
+
+    What was begun and never committed is forgotten here: nobody else can be at it, for this holds the lock.
+    """
+    failpoints.hit("sweep.after-rows")
     files = 0
     while True:
         with database.write() as connection:
             dues = remove.doomed(connection, _PAGE)
             if not dues:
+                begun = ledger.intents(data)
+                if begun:
+                    database.durable()
+                    ledger.forget(data, begun)
                 return files
+            # A power loss must not bring rows back whose files are gone.
+            database.durable()
             removed = restore.removals(connection, [due.deletion for due in dues])
             ledger.append(data, [_line(data, due, removed[due.deletion]) for due in dues], sync=True)
             failpoints.hit("sweep.after-ledger")
@@ -91,6 +107,7 @@ def purge(data: layout.Data, database: db.Database) -> int:
                     with contextlib.suppress(FileNotFoundError, errors.BadData):
                         _unlink(data.place(due.path))
                         files += 1
+            failpoints.hit("sweep.after-files")
             remove.files_removed(connection, [due.deletion for due in dues])
             _tell(removed.values())
 

@@ -212,12 +212,14 @@ def remove(
         raise errors.UsageError("nothing was removed")
     from node import upkeep
     from node.files import layout
-    from node.index import manager
+    from node.index import manager, witness
 
     settings = options.settings(config, data=data)
+    where = layout.Data(settings.node.data)
     with opening.database(settings) as database:
-        removed = manager.Images(database).remove(level, name, who=opening.who(), why=why)
-        files = upkeep.purge(layout.Data(settings.node.data), database)
+        images = manager.Images(database, witness.Witness(where))
+        removed = images.remove(level, name, who=opening.who(), why=why)
+        files = upkeep.purge(where, database)
     print(f"{len(removed)} instances and {files} files removed")
 
 

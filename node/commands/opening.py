@@ -59,7 +59,9 @@ def database(settings: model.Settings) -> Iterator[db.Database]:
 @contextlib.contextmanager
 def images(config: pathlib.Path | None, data: pathlib.Path | None) -> Iterator[manager.Images]:
     """Open the image manager."""
-    from node.index import manager
+    from node.files import layout
+    from node.index import manager, witness
 
-    with database(options.settings(config, data=data)) as opened:
-        yield manager.Images(opened)
+    settings = options.settings(config, data=data)
+    with database(settings) as opened:
+        yield manager.Images(opened, witness.Witness(layout.Data(settings.node.data)))

@@ -18,15 +18,8 @@ def rebuild(config: options.Config = None, data: options.Data = None, as_json: o
     settings = options.settings(config, data=data)
     from node import rebuild as rebuilding
     from node.files import layout
-    from node.index import db
 
-    path = db.path_of(layout.index_url(settings))
     opening.quiet()
-    if path is None:
-        raise errors.UsageError(
-            "storage.database is a server's: make an empty database there, name it in the "
-            "configuration, and import the store's files into it"
-        )
     if not settings.node.data.is_dir():
         raise errors.UsageError(
             f"{settings.node.data} is no directory: give the node's directory with --data"
@@ -42,7 +35,7 @@ def rebuild(config: options.Config = None, data: options.Data = None, as_json: o
             advance(count - seen)
             seen = count
 
-        rebuilt, kept = rebuilding.replace(where, path, seen=further)
+        rebuilt, kept = rebuilding.replace(where, layout.index_url(settings), seen=further)
     if as_json:
         output.as_json({"rebuilt": rebuilt, "kept": kept})
     else:

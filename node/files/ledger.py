@@ -1,7 +1,9 @@
 """Append-only facts that no file of the store carries, a JSON line each, so that a rebuilt index is equal.
 
-Arrivals that left no file of their own (duplicates, discards) and deletions stand here. A line may
-stand here twice after a crash; its natural key says that it is the same fact.
+Arrivals that left no file of their own (duplicates, discards), deletions, names and orders given here, and
+storage commitments stand here. A line may stand here twice after a crash; its natural key says that it is
+the same fact. What is about to be deleted stands in `open/` until its file is gone: a file for each
+transaction of the index that took rows out, written before it was committed.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import datetime
 import json
 import os
 import pathlib
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,6 +24,12 @@ _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 ARRIVAL = "arrival"
 DELETION = "deletion"
+SERIES_NAME = "series-name"  # a custom id of a series; None: it was taken away
+IMAGE_NAME = "image-name"  # a custom id of an instance or a frame
+ORDER = "order"  # of the images of a series
+RESET = "reset"  # names and order of a series are gone
+COMMITMENT = "commitment"  # a request for storage commitment that was accepted, perhaps once more
+COMMITMENT_CLOSED = "commitment-closed"  # reported, or given up
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,16 +66,67 @@ def append(data: layout.Data, lines: Sequence[dict[str, Any]], *, sync: bool = F
         raise disks.failure(error, f"writing {path}") from error
 
 
+def intend(data: layout.Data, lines: Sequence[dict[str, Any]]) -> None:
+    """Write down what a transaction is about to delete; durable when this returns."""
+    if not lines:
+        return
+    folder = data.ledger / "open"
+    path = folder / f"{time.time_ns()}-{os.getpid()}.jsonl"
+    try:
+        if not folder.is_dir():
+            folder.mkdir(mode=0o750, exist_ok=True)
+            disks.sync_directory(disks.Disk(), data.ledger)
+        with open(path, "xb", opener=_private) as file:
+            file.write("".join(_encode(line) + "\n" for line in lines).encode("ascii"))
+            file.flush()
+            os.fsync(file.fileno())
+        disks.sync_directory(disks.Disk(), folder)
+    except OSError as error:
+        raise disks.failure(error, f"writing {path}") from error
+
+
+def intents(data: layout.Data) -> list[pathlib.Path]:
+    """The files of `intend` that nobody has seen through yet, oldest first."""
+    return sorted((data.ledger / "open").glob("*.jsonl"))
+
+
+def forget(data: layout.Data, seen_through: Sequence[pathlib.Path]) -> None:
+    """Remove files of `intend`: each of their deletions is a fact of the ledger, or never came about."""
+    try:
+        for path in seen_through:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise disks.failure(error, f"removing {path}") from error
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o640)
+
+
+def read_intents(data: layout.Data) -> Iterator[dict[str, Any]]:
+    """Every deletion that was begun; a torn line is of a transaction that was never committed."""
+    for path in intents(data):
+        for _, fact in _lines(path):
+            if fact is not None:
+                yield fact
+
+
 def read(data: layout.Data) -> Iterator[dict[str, Any] | Damaged]:
     """Every fact, in the order written; torn lines come out as `Damaged`."""
     for path in sorted(data.ledger.glob("*.jsonl")):
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    fact = json.loads(line)
-                except ValueError:
-                    yield Damaged(path, number)
-                    continue
-                yield fact if isinstance(fact, dict) else Damaged(path, number)
+        for number, fact in _lines(path):
+            yield Damaged(path, number) if fact is None else fact
+
+
+def _lines(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Number and fact of each line; None for one that cannot be read."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                fact = json.loads(line)
+            except ValueError:
+                yield number, None
+                continue
+            yield number, fact if isinstance(fact, dict) else None

@@ -6,10 +6,12 @@ import dataclasses
 import datetime
 import enum
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy
 import sqlalchemy.exc
 
+from node.files import ledger
 from node.index import keys, tables, words
 
 _commitment = tables.commitment.c
@@ -218,6 +220,57 @@ def give_up(connection: sqlalchemy.Connection, key: int, error: str) -> None:
         next_attempt=None,
         last_error=words.clean(error),
     )
+
+
+def accepted(transaction: Transaction) -> dict[str, object]:
+    """The fact for the ledger that a request was accepted."""
+    return {
+        "kind": ledger.COMMITMENT,
+        "requester": transaction.requester,
+        "transaction": transaction.transaction_uid,
+        "called": transaction.called,
+        "address": transaction.address,
+        "association": transaction.association,
+        "requested": transaction.requested.isoformat(),
+        "items": [(item.sop_class, item.sop_instance) for item in transaction.items],
+    }
+
+
+def closed(transaction: Transaction, state: State) -> dict[str, object]:
+    """The fact for the ledger that a requester has its report, or never will."""
+    return {
+        "kind": ledger.COMMITMENT_CLOSED,
+        "requester": transaction.requester,
+        "transaction": transaction.transaction_uid,
+        "state": state.value,
+    }
+
+
+def replay(connection: sqlalchemy.Connection, fact: dict[str, Any]) -> None:
+    """Do again what the ledger says of a transaction; one that is still open is due at once."""
+    if fact["kind"] == ledger.COMMITMENT:
+        requested = datetime.datetime.fromisoformat(fact["requested"])
+        items = [Asked(str(sop_class), str(sop_instance)) for sop_class, sop_instance in fact["items"]]
+        requester, transaction_uid = str(fact["requester"]), str(fact["transaction"])
+        key = accept(
+            connection,
+            requester=requester,
+            transaction_uid=transaction_uid,
+            called=fact["called"],
+            address=fact["address"],
+            association=fact["association"],
+            items=items,
+            now=requested,
+        )
+        if key is None:
+            again(connection, requester, transaction_uid, items, requested)
+        return
+    which = sqlalchemy.select(_commitment.key).where(
+        _commitment.requester == fact["requester"], _commitment.transaction_uid == fact["transaction"]
+    )
+    key = connection.execute(which).scalar()
+    if key is not None:
+        _set(connection, key, state=State(fact["state"]).value, next_attempt=None)
 
 
 def _set(connection: sqlalchemy.Connection, key: int, **values: object) -> None:

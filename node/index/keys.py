@@ -41,6 +41,16 @@ def take(connection: sqlalchemy.Connection, which: str, many: int = 1) -> int:
     return last - many + 1
 
 
+def reach(connection: sqlalchemy.Connection, which: str, last: int) -> None:
+    """Give out no key up to `last` any more."""
+    counter = tables.counter.c
+    connection.execute(
+        sqlalchemy.update(tables.counter)
+        .where(counter.name == which, counter.value < last)
+        .values(value=last)
+    )
+
+
 def lock(connection: sqlalchemy.Connection) -> None:
     """Wait until no other transaction changes what is held, and keep it so until this one ends.
 

@@ -244,9 +244,7 @@ class Images:
         with self._database.write() as connection:
             chosen = _below(connection, level, name)
             at = now if now is not None else datetime.datetime.now(datetime.UTC)
-            return remove.instances(
-                connection, chosen, who=who, why=why, now=at, witness=self._witness
-            )
+            return remove.instances(connection, chosen, who=who, why=why, now=at, witness=self._witness)
 
 
 def _entry(row: sqlalchemy.Row[*tuple[Any, ...]]) -> SeriesEntry:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy
 
 from node import errors
+from node.files import ledger
 from node.index import db, tables, tracker
 
 _instance = tables.instance.c
@@ -56,10 +59,58 @@ def unorder(connection: sqlalchemy.Connection, series_key: int) -> None:
     connection.execute(sqlalchemy.delete(tables.image_override).where(mine, _placed.custom_id.is_(None)))
 
 
+def reset(connection: sqlalchemy.Connection, series_key: int) -> None:
+    """Take the names and the order of a series and its images away."""
+    connection.execute(sqlalchemy.delete(tables.image_override).where(_placed.series_key == series_key))
+    connection.execute(sqlalchemy.delete(tables.series_override).where(_named.series_key == series_key))
+
+
+def replay(connection: sqlalchemy.Connection, fact: dict[str, Any]) -> None:
+    """Do again what the ledger says was given; what it was given to may be gone, and come again since."""
+    uids = {"study_uid": fact["study"], "series_uid": fact["series"]}
+    key = connection.execute(_SERIES_KEY, uids).scalar()
+    if key is None:
+        return
+    match fact["kind"]:
+        case ledger.SERIES_NAME:
+            _free(connection, tables.series_override, fact["custom_id"])
+            set_series(connection, key, custom_id=fact["custom_id"])
+        case ledger.IMAGE_NAME:
+            _free(connection, tables.image_override, fact["custom_id"])
+            _replay_image(connection, fact, fact["sop_instance"], fact["frame"], custom_id=fact["custom_id"])
+        case ledger.ORDER:
+            unorder(connection, key)
+            for position, (uid, frame) in enumerate(fact["images"]):
+                _replay_image(connection, fact, uid, frame, position=position)
+            set_series(connection, key, ordered=True)
+        case ledger.RESET:
+            reset(connection, key)
+
+
+def _replay_image(
+    connection: sqlalchemy.Connection, fact: dict[str, Any], uid: str, frame: int, **values: object
+) -> None:
+    uids = {"study_uid": fact["study"], "series_uid": fact["series"], "uid": uid}
+    found = connection.execute(_INSTANCE_KEYS, uids).first()
+    # What came after the name was given is another copy, and the name went with the first.
+    if found is not None and found.received <= fact["at"]:
+        named: dict[str, object] = {"instance_key": found.key, "frame": frame}
+        _put(connection, tables.image_override, named, values, {"series_key": found.series_key})
+
+
+def _free(connection: sqlalchemy.Connection, table: sqlalchemy.Table, custom_id: str | None) -> None:
+    """Take a name from whoever had it: the last one that it was given to has it."""
+    if custom_id is not None:
+        taken = table.c.custom_id == custom_id
+        connection.execute(sqlalchemy.update(table).where(taken).values(custom_id=None))
+
+
 def carry(old: db.Database, new: db.Database) -> int:
     """Give what series and images had in the old index to those of the new; how many were not found."""
     lost = 0
     with old.read() as source, new.write() as target:
+        for table in (tables.image_override, tables.series_override):
+            target.execute(sqlalchemy.delete(table))  # what the ledger says of them; the index knows better
         for row in source.execute(_ALL_SERIES).all():
             key = target.execute(_SERIES_KEY, {"study_uid": row.study, "series_uid": row.series}).scalar()
             if key is None:
@@ -105,7 +156,7 @@ _SERIES_KEY = (
     )
 )
 _INSTANCE_KEYS = (
-    sqlalchemy.select(_instance.key, _instance.series_key)
+    sqlalchemy.select(_instance.key, _instance.series_key, _instance.received)
     .join(tables.series, _series.key == _instance.series_key)
     .join(tables.study, _study.key == _series.study_key)
     .where(

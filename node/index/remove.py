@@ -1,5 +1,6 @@
 """Taking things out of the index, always with a row that says who, when and why.
 
+With a witness, the ledger says so before the rows are committed, and a rebuild does not bring them back.
 Rows go first, files after: what a crash leaves behind is on the list of `doomed` until `files_removed`
 crosses it off.
 """
@@ -14,7 +15,9 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import bindparam, func
 
+from node.files import ledger
 from node.index import keys, tables, words
+from node.index import witness as witnesses
 
 _CHUNK = 500  # keys in one statement
 
@@ -76,6 +79,7 @@ def instances(
     who: str,
     why: str,
     now: datetime.datetime,
+    witness: witnesses.Witness | None = None,
 ) -> list[Removed]:
     """Take instances out by their keys, with the series, studies and patients that become empty."""
     keys.lock(connection)
@@ -91,8 +95,41 @@ def instances(
             (tables.instance, _instance.key),
         ):
             connection.execute(sqlalchemy.delete(table).where(column.in_(chunk)))
+    given = _given(connection, touched) if witness is not None else {}
     recount(connection, sorted(touched))
+    if witness is not None:
+        for study, series in _emptied(connection, given):
+            witness.given(ledger.RESET, study=study, series=series, at=words.moment(now))
+        witness.removing(removed)
     return removed
+
+
+def _given(connection: sqlalchemy.Connection, series_keys: set[int]) -> dict[int, tuple[str, str]]:
+    """Study and series UID of those series that have a name or an order of their own, or an image has."""
+    found: dict[int, tuple[str, str]] = {}
+    for chunk in _chunks(sorted(series_keys)):
+        for table in (tables.series_override, tables.image_override):
+            statement = (
+                sqlalchemy.select(_series.key, _study.study, _series.series)
+                .join(tables.study, _study.key == _series.study_key)
+                .where(
+                    _series.key.in_(chunk),
+                    _series.key.in_(
+                        sqlalchemy.select(table.c.series_key).where(table.c.series_key.in_(chunk))
+                    ),
+                )
+            )
+            found |= {key: (study, series) for key, study, series in connection.execute(statement)}
+    return found
+
+
+def _emptied(connection: sqlalchemy.Connection, given: dict[int, tuple[str, str]]) -> list[tuple[str, str]]:
+    left: set[int] = set()
+    for chunk in _chunks(sorted(given)):
+        left |= set(
+            connection.execute(sqlalchemy.select(_series.key).where(_series.key.in_(chunk))).scalars()
+        )
+    return [names for key, names in given.items() if key not in left]
 
 
 def aside(
@@ -103,6 +140,7 @@ def aside(
     who: str,
     why: str,
     now: datetime.datetime,
+    witness: witnesses.Witness | None = None,
 ) -> list[Removed]:
     """Take rows out of "conflict" or "quarantine" by their keys."""
     keys.lock(connection)
@@ -112,6 +150,8 @@ def aside(
         rows = connection.execute(sqlalchemy.select(table).where(table.c.key.in_(chunk))).mappings().all()
         removed += _audited(connection, kind, rows, who, why, now)
         connection.execute(sqlalchemy.delete(table).where(table.c.key.in_(chunk)))
+    if witness is not None:
+        witness.removing(removed)
     return removed
 
 

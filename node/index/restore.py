@@ -1,4 +1,4 @@
-"""Rows that a rebuild makes from facts that no file carries: deletions, and what was deleted."""
+"""Rows that a rebuild makes from facts that no file carries: deletions, names, orders, commitments."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Deleted:
 
     removed: remove.Removed  # as it was written down; its key is given anew
     arrival: ingest.Decided | None  # the arrival of the file that went; None: it could not be read any more
+    file_left: bool = False  # its file may still be there: `remove.doomed` finds it
 
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(remove.Removed) if field.name != "deletion")
@@ -74,7 +75,7 @@ def deletions(connection: sqlalchemy.Connection, ones: Sequence[Deleted]) -> Non
                 },
                 "key": first + number,
                 "target": target,
-                "file_removed": True,
+                "file_removed": not one.file_left,
             }
         )
         if one.arrival is not None:
@@ -143,20 +144,32 @@ def _target(connection: sqlalchemy.Connection, one: ingest.Decided) -> int | Non
     return None
 
 
+def committed(connection: sqlalchemy.Connection, removed: remove.Removed) -> bool:
+    """Whether an index says that this removal came about; the ledger has those too that broke off."""
+    gone = tables.deletion.c
+    same = [
+        gone[field.name] == getattr(removed, field.name)
+        for field in dataclasses.fields(removed)
+        if field.name != "deletion"
+    ]
+    return connection.execute(sqlalchemy.select(gone.key).where(*same)).first() is not None
+
+
 def carry(old: db.Database, new: db.Database) -> None:
-    """Take over what only the index knew.
+    """Take over what only the index knew for certain, in the place of what the ledger says of it.
 
     That is names and orders given here, commitments, where jobs resume, the worklist, and performed steps.
     """
     overrides.carry(old, new)
     with old.read() as source, new.write() as target:
         known = set(sqlalchemy.inspect(source).get_table_names())
+        for table, _ in reversed(_CARRIED):
+            target.execute(sqlalchemy.delete(table))
         for table, counter in _CARRIED:
             if table.name not in known:
                 continue  # an index of before its revision
             rows = [dict(row) for row in source.execute(sqlalchemy.select(table)).mappings()]
             if rows:
                 target.execute(sqlalchemy.insert(table), rows)
-            last = max((row["key"] for row in rows), default=0) if counter else 0
-            if counter and last:
-                keys.take(target, counter, last)
+            if counter:
+                keys.reach(target, counter, max((row["key"] for row in rows), default=0))

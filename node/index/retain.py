@@ -11,6 +11,7 @@ import sqlalchemy
 from sqlalchemy import func
 
 from node.index import remove, tables, words
+from node.index import witness as witnesses
 
 # Which of these series hold something that a destination has not got yet. Today nothing is owed;
 # the ledger of deliveries answers this once there is one.
@@ -143,6 +144,7 @@ def drop(
     who: str,
     now: datetime.datetime,
     undelivered: Undelivered = nothing_undelivered,
+    witness: witnesses.Witness | None = None,
 ) -> list[remove.Removed]:
     """Remove a candidate, in a write scope; nothing when it is not as it was chosen any more."""
     row = connection.execute(
@@ -155,4 +157,4 @@ def drop(
     chosen = connection.execute(
         sqlalchemy.select(tables.instance.c.key).where(tables.instance.c.series_key == candidate.key)
     ).scalars()
-    return remove.instances(connection, list(chosen), who=who, why=candidate.why, now=now)
+    return remove.instances(connection, list(chosen), who=who, why=candidate.why, now=now, witness=witness)

@@ -173,8 +173,7 @@ def test_the_swap_keeps_the_old_index_and_loses_no_commitment(tmp_path: pathlib.
     data = stored.data(tmp_path)
     with stored.database(data) as index, stored.receiver(data) as receiver:
         sent = fill((data, index, receiver))
-    path = layout.database(data.root)
-    done, kept = rebuild.replace(data, path)
+    done, kept = rebuild.replace(data, layout.database_url(data.root))
     assert done.instances == 12
     assert kept is not None
     old = db.open(f"sqlite:///{kept}")
