@@ -49,9 +49,11 @@ class Plan:
     unmatched: tuple[str, ...]  # keys with a value that is not looked at: they are only answered
 
 
-def find(connection: sqlalchemy.Connection, query: model.Query) -> Iterator[Match]:
+def find(
+    connection: sqlalchemy.Connection, query: model.Query, planned: Plan | None = None
+) -> Iterator[Match]:
     """Answers in the order things came; nothing is kept in memory but a page."""
-    planned = plan(query, connection.dialect.name)
+    planned = planned or plan(query, connection.dialect.name)
     statement = planned.statement
     skip, left = query.offset, query.limit
     if not planned.checks:

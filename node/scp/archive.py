@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import sqlalchemy
 
 from node import errors, headers, model
-from node.dicom import identifier, match, statuses
+from node.dicom import identifier, match, ranges, statuses
 from node.dicom import vr as vrs
 from node.files import journal, layout
 from node.index import attributes, db, find, lookup
@@ -85,9 +84,12 @@ def understand(asked: identifier.Fields, levels: Sequence[model.Level], terms: T
             keys[key] = value
         else:
             wanted.append(key)
-    zone = asked.get(_TIMEZONE)
-    if _TIMEZONE in asked and not zone:
+    given = asked.get(_TIMEZONE)
+    zone = given if terms.timezone and isinstance(given, str) else None
+    if level is not _P and (_TIMEZONE in asked or zone):
         wanted.append(_TIMEZONE)
+    if zone:  # midnight is elsewhere at another time
+        wanted += [time for day, time in ranges.PAIRS.items() if day in asked]
     if not identifier.terms(asked) and level is not _P:
         wanted.append(identifier.CHARSET)  # for who names no set, the one that the study came in
     query = model.Query(
@@ -96,6 +98,8 @@ def understand(asked: identifier.Fields, levels: Sequence[model.Level], terms: T
         tuple(wanted),
         fuzzy=terms.fuzzy,
         combined=terms.combined,
+        relational=terms.relational,
+        timezone=zone,
     )
     fields: identifier.Fields = {key: None for key in asked if not identifier.private(key)}
     fields |= {_LEVEL: level.value, _TITLE: title}
@@ -182,15 +186,18 @@ class Archive:
 
     def _found(self, connection: sqlalchemy.Connection, asked: Asked) -> Iterator[identifier.Fields]:
         query = asked.query
-        unknown = find.plan(query, connection.dialect.name).unknown
-        beyond = _Beyond.of(unknown, query)
+        planned = find.plan(query, connection.dialect.name)
+        beyond = _Beyond.of(planned, query)
         partial = asked.unsupported or beyond.unsupported
         template = asked.fields
         if partial:
             template = {key: value for key, value in template.items() if key not in beyond.left}
         left = HEADERS
-        for found in find.find(connection, query):
+        convert = None if query.timezone is None else _converter(query.timezone, planned.keywords)
+        for found in find.find(connection, query, planned):
             fields = _fields(template, found.values)
+            if convert is not None:
+                convert(fields)
             heeded = not partial
             if beyond.tags:
                 left -= 1
@@ -227,12 +234,12 @@ class _Beyond:
     unsupported: bool  # there are such keys
 
     @classmethod
-    def of(cls, unknown: Sequence[str], query: model.Query) -> _Beyond:
+    def of(cls, plan: find.Plan, query: model.Query) -> _Beyond:
         tags: dict[str, int] = {}
         tests: dict[str, dict[str, match.Test]] = {}
         inner: dict[str, list[str]] = {}
-        left: set[str] = set()
-        for key in unknown:
+        left = {key.partition(".")[0] for key in plan.below} - set(plan.sequences)
+        for key in plan.unknown:
             base, _, name = key.partition(".")
             tag = identifier.tag_of(base)
             if (
@@ -252,7 +259,7 @@ class _Beyond:
             tests,
             {key: tuple(names) for key, names in inner.items()},
             frozenset(left),
-            bool(left),
+            bool(left or plan.unmatched),
         )
 
     def passes(self, stored: identifier.Fields) -> bool:
@@ -283,28 +290,35 @@ def _text(value: identifier.Value) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _fields(template: identifier.Fields, values: Mapping[str, Any]) -> identifier.Fields:
-    """An answer from a row of the index."""
+def _fields(template: identifier.Fields, values: Mapping[str, find.Value]) -> identifier.Fields:
+    """An answer from a row of the index; what is empty there stands in the template if it was asked for."""
     fields = dict(template)
     for key, value in values.items():
-        kind = type(value)
-        if kind is str:
+        if value is not None:
             fields[key] = value
-        elif value is None:
-            continue  # it stands in the template if it was asked for
-        elif kind is list:
-            fields[key] = _several(value)
-        else:
-            fields[key] = str(value)
     return fields
 
 
-def _several(values: list[Any]) -> identifier.Value:
-    if values and isinstance(values[0], dict):
-        return [
-            _fields({}, one) | {key: None for key, value in one.items() if value is None} for one in values
-        ]
-    return "\\".join(values) or None
+def _converter(zone: str, keywords: Sequence[str]) -> Callable[[identifier.Fields], None]:
+    """Puts the dates and times of an answer into the asker's time zone, where it is known which is theirs."""
+    pairs = [
+        (day, time)
+        for day, time in ranges.PAIRS.items()
+        if day in keywords and time in keywords and attributes.KNOWN[day].zone is not None
+    ]
+    wanted = ranges.offset(zone)
+
+    def convert(fields: identifier.Fields) -> None:
+        held = ranges.offset(_text(fields.get(_TIMEZONE)))
+        if wanted is None or held is None:
+            return
+        fields[_TIMEZONE] = zone
+        for day, time in pairs:
+            then = _text(fields.get(day)) or "", _text(fields.get(time)) or ""
+            if all(then):
+                fields[day], fields[time] = ranges.moved(*then, wanted - held)
+
+    return convert
 
 
 def services(
