@@ -33,6 +33,9 @@ Listeners = Annotated[
 Workers = Annotated[
     int | None, typer.Option("--workers", metavar="N", help="Worker processes.", show_default=False)
 ]
+Retries = Annotated[
+    int, typer.Option("--retries", min=0, metavar="N", help="How often what may pass is tried again.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

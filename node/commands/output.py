@@ -42,14 +42,14 @@ def _plain(value: object) -> object:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> int:
     """Print rows below their headings, cells as wide as needed; how many rows there were."""
-    cells = [[_cell(value) for value in row] for row in rows]
+    cells = [[cell(value) for value in row] for row in rows]
     widths = [max([len(name), *(len(row[at]) for row in cells)]) for at, name in enumerate(columns)]
     for row in [[name.upper() for name in columns], *cells]:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
     return len(cells)
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, datetime.datetime):
@@ -88,3 +88,24 @@ def progress(what: str, total: int | None, *, shown: bool = True) -> Iterator[Ca
     with bars.Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=mixed) as bar:
         task = bar.add_task(what, total=total)
         yield lambda advance: bar.advance(task, advance)
+
+
+@contextmanager
+def counted(what: str, *, shown: bool = True) -> Iterator[Callable[[int, int | None], Any]]:
+    """Show a bar whose end may become known, or move, on the way; call it with how many of how many."""
+    if not shown or not sys.stderr.isatty():
+        yield lambda _, __: None
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeElapsedColumn(),
+    )
+    mixed = sys.stdout.isatty()
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=mixed) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

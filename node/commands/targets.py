@@ -11,7 +11,7 @@ from node import errors, model
 
 _ADDRESS = re.compile(r"(?P<aet>[^@]+)@(?P<host>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>\d+))?")
 _DEFAULT_PORT = 104
-_MAX_AET = 16
+MAX_AET = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ def _address(text: str) -> model.Peer:
     if found is None:
         raise errors.UsageError(f"{text!r} is not an address: write AET@HOST:PORT, such as PACS@10.0.0.5:104")
     aet, host = found["aet"].strip(), found["host"].strip("[]")
-    if not 1 <= len(aet) <= _MAX_AET or not aet.isascii() or not aet.isprintable() or "\\" in aet:
+    if not 1 <= len(aet) <= MAX_AET or not aet.isascii() or not aet.isprintable() or "\\" in aet:
         raise errors.UsageError(
-            f"{aet!r} is not an AE title: it has 1 to {_MAX_AET} printable ASCII characters and no backslash"
+            f"{aet!r} is not an AE title: it has 1 to {MAX_AET} printable ASCII characters and no backslash"
         )
     port = int(found["port"] or _DEFAULT_PORT)
     if not 1 <= port <= 65535:

@@ -43,7 +43,6 @@ class Folder:
         self.root = root
         self.max_instance = max_instance  # bytes of one data set
         self.reserve = reserve  # bytes that stay free on the disk
-        self.held: set[str] = set()  # SOP Instance UIDs that are there, of those that were taken
         self.kept: collections.Counter[Kept] = collections.Counter()  # what became of them
         self.others: list[pathlib.Path] = []  # second names that were given
         self.size = 0  # bytes of the data sets that were taken
@@ -71,7 +70,6 @@ class Folder:
         folder.mkdir(parents=True, exist_ok=True)
         with self._lock:  # two with the same UID at once
             kept, path = self._place(folder, incoming)
-            self.held.add(incoming.sop_instance)
             self.kept[kept] += 1
             self.size += incoming.size
             if kept is Kept.OTHER:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 
 from node import errors, model
 from node.dicom import identifier, statuses
@@ -123,7 +123,19 @@ class Search:
             with contextlib.suppress(errors.Transient):
                 self._opened.send(self._context, command.cancel(self._number))
 
-    def __iter__(self) -> Iterator[identifier.Fields]:
+    @property
+    def cut(self) -> bool:
+        """The peer has more answers than it gave."""
+        return self.status == statuses.RESPONSE_LIMIT
+
+    @property
+    def says(self) -> str:
+        """The final status in words, "" when there is nothing to say about it."""
+        if self.status in (None, statuses.SUCCESS) or (self.cancelled and self.status == statuses.CANCEL):
+            return ""
+        return statuses.text(self.status, self.comment, retrieval=True)
+
+    def __iter__(self) -> Generator[identifier.Fields, None, None]:
         """Yield the answers; raises when the peer refuses, or goes away."""
         try:
             while (found := self._next()) is not None:
