@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from node import commit, log, model, receive, state, supervise
+from node import commit, log, model, receive, retrieve, state, supervise, transcoding, worklist
 from node.files import journal, reader, spool
 from node.index import db
+from node.scp import archive, conflict, echo, find, get, move, mpps, store, suboperations, watch
 from node.scp import commit as committing
-from node.scp import conflict, echo, mpps, store
+from node.scp import worklist as listing
+from node.send import link
 from node.wire import acceptor, association, command, faults, pdu, policy, tls
 
 if TYPE_CHECKING:
@@ -46,6 +48,17 @@ class Listener:
         self._receiver = receive.Receiver(data, self._journal, self._spool)
         self._store = store.Store(self._receiver, counts)
         self._committer = commit.Committer(database, data, _reach(settings), counts)
+        self._watch = watch.Watch()
+        answerers = archive.services(database, data, lambda: settings.node.aet, self._watch)
+        self._lists = worklist.Lists(database, settings.worklist)
+        answerers |= {policy.WORKLIST: listing.Worklist(self._lists)}
+        self._find = find.Find(answerers, counts, watch=self._watch)
+        retriever = retrieve.Retriever(data, database)
+        self._links = link.Pool()
+        self._transcoder = transcoding.Transcoder(data.spool)
+        self._move = move.Move(
+            retriever, move.Reach(settings), counts, transcoder=self._transcoder, pool=self._links
+        )
         self._committing = threading.Event()  # set when it should stop
         self._acceptor = acceptor.Acceptor(
             _listeners(shared),
@@ -53,6 +66,9 @@ class Listener:
             {
                 command.Field.C_ECHO: echo.Echo(counts),
                 command.Field.C_STORE: self._store,
+                command.Field.C_FIND: self._find,
+                command.Field.C_MOVE: self._move,
+                command.Field.C_GET: get.Get(retriever, counts, transcoder=self._transcoder),
                 **committing.Commit(self._committer, counts).handlers(),
                 **mpps.Mpps(database, counts).handlers(),
             },
@@ -77,7 +93,10 @@ class Listener:
         self._acceptor.limits = settings.limits
         self._receiver.max_instance = settings.limits.max_instance
         self._watermark.settings = settings
+        self._find.most = settings.limits.answers
+        self._lists.apply(settings.worklist)
         self._committer.reach = _reach(settings)
+        self._move.reach = move.Reach(settings)
         refuse = settings.storage.on_conflict is model.OnConflict.REFUSE
         self._store.allowed = conflict.RefuseConflicts(self._database, self._data) if refuse else None
 
@@ -90,6 +109,9 @@ class Listener:
     def close(self) -> None:
         """Let go of sockets, spool and journal."""
         self._acceptor.close()
+        self._links.close()
+        self._transcoder.close()
+        self._watch.close()
         self._spool.close()
         self._journal.close()
 
@@ -101,9 +123,12 @@ def _degraded(slot: str, why: str, counts: metrics.Metrics) -> None:
 
 
 def _policy(settings: model.Settings) -> policy.Policy:
-    services = (policy.STORAGE_COMMITMENT, *policy.PERFORMED_STEP)
+    retrieval = suboperations.EXTENDED
+    archived = (*archive.MODELS, *retrieval)
+    services = (policy.STORAGE_COMMITMENT, policy.WORKLIST, *policy.PERFORMED_STEP, *archived)
+    extended = archive.EXTENDED | retrieval | {policy.WORKLIST: listing.EXTENDED}
     peers = (*settings.peers, _ourselves(settings.node))
-    return policy.Policy(settings.node, settings.limits, peers, services=services)
+    return policy.Policy(settings.node, settings.limits, peers, services=services, extended=extended)
 
 
 def _ourselves(node: model.NodeSettings) -> model.Peer:

@@ -9,11 +9,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from node import adopt, commit, metrics, model, receive
+from node import adopt, commit, metrics, model, receive, retrieve, transcoding
 from node.files import journal, layout
 from node.index import db
+from node.scp import archive, conflict, echo, find, get, move, store, suboperations, watch
 from node.scp import commit as committing
-from node.scp import conflict, echo, store
+from node.send import link
 from node.wire import acceptor, association, command, faults, pdu, policy
 from tests import stored
 
@@ -75,6 +76,8 @@ def node(
     refuse: bool = False,
     adopting: bool = True,
     pause: float = 0.05,
+    destinations: Sequence[model.Destination] = (),
+    coerce: Sequence[model.Coercion] = (),
 ) -> Iterator[Small]:
     """A node while the scope is open; `pause` is its committer's, between attempts."""
     data = stored.data(root)
@@ -89,15 +92,36 @@ def node(
         reach = commit.Reach(tuple(peers), AET, model.TlsSettings())
         committer = commit.Committer(database, data, reach, counts, pause=lambda _: pause)
         storing = store.Store(receiver, counts)
+        watching = watch.Watch()
+        stack.callback(watching.close)
+        answering = archive.services(database, data, lambda: AET, watching)
+        links = link.Pool(idle=0.2)
+        stack.callback(links.close)
+        retriever = retrieve.Retriever(data, database)
+        transcoder = stack.enter_context(transcoding.Transcoder(data.spool))
+        reached = model.Settings(
+            settings, peers=tuple(peers), destinations=tuple(destinations), coerce=tuple(coerce)
+        )
         heard.ended = storing.ended
         storing.allowed = conflict.RefuseConflicts(database, data) if refuse else None
         sock = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         listener = acceptor.Acceptor(
             [acceptor.Listener(sock)],
-            policy.Policy(settings, limits, peers, services=(policy.STORAGE_COMMITMENT,)),
+            policy.Policy(
+                settings,
+                limits,
+                peers,
+                services=(policy.STORAGE_COMMITMENT, *answering, *suboperations.EXTENDED),
+                extended=archive.EXTENDED | suboperations.EXTENDED,
+            ),
             {
                 command.Field.C_ECHO: echo.Echo(counts),
                 command.Field.C_STORE: storing,
+                command.Field.C_FIND: find.Find(answering, counts, most=limits.answers, watch=watching),
+                command.Field.C_MOVE: move.Move(
+                    retriever, move.Reach(reached), counts, transcoder=transcoder, pool=links
+                ),
+                command.Field.C_GET: get.Get(retriever, counts, transcoder=transcoder),
                 **committing.Commit(committer, counts).handlers(),
             },
             limits,

@@ -10,6 +10,9 @@ from node.dicom import worklist as entries
 from node.scp import find
 from node.wire import association
 
+# What can be agreed by SOP class extended negotiation: fuzzy matching of names. Dates and times are one range
+# of moments without asking; relations and time zones have no meaning in a worklist.
+EXTENDED = bytes((0, 0, 1, 0))
 _FUZZY = 2  # byte of the SOP class extended negotiation that agrees on fuzzy matching of names
 
 
