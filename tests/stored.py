@@ -59,12 +59,13 @@ def file_all(
     of: layout.Data,
     index: db.Database,
     rules: Sequence[model.Rule] = (),
+    coercions: Sequence[model.Coercion] = (),
     *,
     disk: disks.Disk | None = None,
     patience: float | None = 5.0,
 ) -> int:
     """Adopt what is acknowledged, as `dicom-node` commands do."""
-    adopter = adopt.Adopter(of, index, rules, disk=disk)
+    adopter = adopt.Adopter(of, index, rules, coercions, disk=disk)
     try:
         return adopter.once(patience=patience)
     finally:

@@ -164,7 +164,7 @@ def _report(
         elif result.outcome is customise.Outcome.REFUSED:
             print(f"{result.task.source}: {result.why}", file=sys.stderr)
         elif dry_run and result.outcome is customise.Outcome.READY:
-            print("\n".join([str(result.task.source), *map(_difference, result.differences)]))
+            print("\n".join([str(result.task.source), *map(difference, result.differences)]))
     if not as_json:
         for note, times in notes.items():
             print(f"{note} ({times} files)", file=sys.stderr)
@@ -172,7 +172,8 @@ def _report(
     return counts
 
 
-def _difference(one: edits.Difference) -> str:
+def difference(one: edits.Difference) -> str:
+    """One element before and after, in a line."""
     place = f"  ({one.tag >> 16:04X},{one.tag & 0xFFFF:04X}) {one.vr or '  '} {one.path}"
     if one.change == "removed":
         return f"{place}: {_shown(one.before)} removed"

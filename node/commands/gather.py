@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import mmap
 import os
@@ -52,6 +51,8 @@ def items(
 
     With a coercion, each item is what that will make of it.
     """
+    if coercion is not None:
+        from node.steps import outgoing  # knows all of DICOM's elements, which takes a moment
     for path, named in files(paths):
         try:
             found = item(path)
@@ -65,7 +66,7 @@ def items(
             yield found
             continue
         try:
-            yield _coerced(found, coercion)
+            yield outgoing.through(found, coercion)
         except (errors.NodeError, OSError) as error:
             # It is an instance, and it will not arrive: that must not be passed over.
             yield Skipped(path, str(error), named=True)
@@ -83,31 +84,6 @@ def item(path: pathlib.Path) -> base.Item:
                 sop_class, sop_instance = _identity(data_set, head)
     _check_identity({"SOPClassUID": sop_class, "SOPInstanceUID": sop_instance})
     return base.Item(sop_class, sop_instance, head.syntax, path, head.offset, size - head.offset)
-
-
-def _coerced(found: base.Item, coercion: coerce.Coercion) -> base.Item:
-    """The item with the identity that it will have; the rest of the change is made while it is sent."""
-    if not coercion.renames:
-        return dataclasses.replace(found, change=coercion.apply)
-    identity = {"SOPClassUID": found.sop_class, "SOPInstanceUID": found.sop_instance}
-    with found.path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    try:
-        made = coercion.apply(memoryview(mapped)[found.offset :], found.syntax)
-        for one in made.differences():
-            if one.path in identity:
-                identity[one.path] = str(one.after or "")
-    finally:
-        # A view of it may be left in the result or a traceback; the mapping goes when that does.
-        with contextlib.suppress(BufferError):
-            mapped.close()
-    _check_identity(identity)
-    return dataclasses.replace(
-        found,
-        sop_class=identity["SOPClassUID"],
-        sop_instance=identity["SOPInstanceUID"],
-        change=coercion.apply,
-    )
 
 
 def _check_identity(identity: Mapping[str, str]) -> None:

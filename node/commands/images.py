@@ -99,12 +99,26 @@ def show(
     """
     with opening.images(config, data) as images:
         found = images.metadata(image)
+    if found["coercion"]:
+        found |= _coercion(options.settings(config, data=data), found["coercion"])
     if as_json:
         output.as_json(found)
     else:
         output.table(
             ("what", "value"), [(name, value) for name, value in found.items() if value not in (None, "")]
         )
+
+
+def _coercion(settings: model.Settings, digest: str) -> dict[str, object]:
+    """In words, through what an instance is presented; what the index says of it is that already."""
+    from node.files import layout
+    from node.steps import presented
+
+    try:
+        coercion = presented.load(layout.Data(settings.node.data), digest)
+    except errors.NodeError as error:
+        return {"presented_through": f"nothing, so that it cannot be sent: {error}"}
+    return {"presented_through": coercion.name, "presented_steps": "; ".join(coercion.steps.descriptions)}
 
 
 @group.command()

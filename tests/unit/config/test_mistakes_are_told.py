@@ -416,6 +416,14 @@ STEPS = {
         ),
         ['node.toml:6: destinations.b.coerce = "tidyy": there is no such coercion; did you mean tidy?'],
     ),
+    "a rule with a coercion that there is not": (
+        '[rules.a]\naction = "keep"\ncoerce = "tidyy"\n[[coerce.tidy]]\nempty = "PatientID"',
+        ['node.toml:3: rules.a.coerce = "tidyy": there is no such coercion; did you mean tidy?'],
+    ),
+    "a rule that keeps nothing to coerce": (
+        '[rules.a]\naction = "discard"\ncoerce = "tidy"\n[[coerce.tidy]]\nempty = "PatientID"',
+        ['node.toml:3: rules.a.coerce: action is "discard", and only what is kept is presented'],
+    ),
     "a destination where there are none": (
         '[peers.a]\naet = "A"\nhost = "h"\n[destinations.b]\npeer = "a"\ncoerce = "tidy"',
         [
