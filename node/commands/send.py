@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import pathlib
 import time
@@ -27,6 +28,7 @@ class Summary:
     sent: int = 0  # the peer has them
     warnings: int = 0  # of these, with a remark
     failed: int = 0  # the peer has not got them
+    transcoded: int = 0  # in another transfer syntax than they are stored in
     skipped: int = 0  # files in folders that are no DICOM instances
     size: int = 0  # bytes of the data sets that were sent
     seconds: float = 0.0  # from the first file to the last answer
@@ -56,24 +58,32 @@ def send(
     aet: options.Aet = None,
     as_json: options.Json = False,
 ) -> None:
-    """Send DICOM files to a destination or peer, in the transfer syntax they are stored in.
+    """Send DICOM files to a destination or peer.
+
+    They go in the transfer syntax they are stored in, or where the peer does not take that, in one that it
+    takes and that loses nothing.
 
     Example: dicom-node send PACS@10.0.0.5:104 scans/
     """
     settings = options.settings(config, aet=aet)
     to = targets.target(peer, settings)
+    from node import transcoding
     from node.commands import gather
-    from node.send import dimse
+    from node.send import dimse, link
 
     coercion = None
     if to.coerce is not None:
         from node.steps import coerce
 
         coercion = coerce.configured(to.coerce)
-    sender = dimse.Dimse(to.peer, to.calling, settings.tls)
     lines = _Lines()
     total = None if as_json else sum(1 for _ in gather.files(path))
-    with output.progress(f"to {peer}", total, shown=not as_json) as advance:
+    with (
+        transcoding.Transcoder() as transcoder,
+        contextlib.closing(link.Pool()) as pool,
+        output.progress(f"to {peer}", total, shown=not as_json) as advance,
+    ):
+        sender = dimse.Dimse(to.peer, to.calling, settings.tls, transcoder=transcoder, pool=pool)
         summary = run(
             sender,
             gather.items(path, coercion),
@@ -144,6 +154,7 @@ def _send_batch(
                     summary.sent += 1
                     summary.size += result.size
                     summary.warnings += bool(why)
+                    summary.transcoded += result.syntax not in ("", result.item.syntax)
                     advance(1)
                     for said in (why, *result.notes):
                         if said:
@@ -188,7 +199,11 @@ def _words(summary: Summary, to: str) -> str:
     rate = summary.sent / summary.seconds if summary.seconds else 0.0
     words = [f"{summary.sent} sent to {to} in {summary.seconds:.1f} s"]
     words.append(f"({output.size(summary.size)}, {rate:.0f}/s)")
-    for count, what in ((summary.warnings, "with warnings"), (summary.skipped, "files passed over")):
+    for count, what in (
+        (summary.warnings, "with warnings"),
+        (summary.transcoded, "in another transfer syntax"),
+        (summary.skipped, "files passed over"),
+    ):
         if count:
             words.append(f"{count} {what}")
     return ", ".join([" ".join(words[:2]), *words[2:]])

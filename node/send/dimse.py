@@ -235,7 +235,8 @@ class _Conversation:
         targets = transcoder.targets(item) if transcoder is not None else ()
         syntax = next((uid for uid in targets if (item.sop_class, uid) in accepted), None)
         if transcoder is None or syntax is None:
-            return base.Failed(_not_taken(opened, accepted, item))
+            why = _not_taken(opened, accepted, item)
+            return base.Failed(why if targets or transcoder is None else f"{why}; nothing here transcodes it")
         try:
             made = transcoder.make(item, syntax)
         except errors.Transient as error:
