@@ -136,8 +136,8 @@ def _name(key: str, fuzzy: bool) -> Callable[[str], bool] | None:
 
 
 def groups(key: str) -> list[str]:
-    """The component groups of a name that is a key."""
-    return [group.strip(" ") for group in key.split("=")[:3]]
+    """The component groups of a name that is a key; "" where nothing but empty components stands."""
+    return [group.strip(" ") if group.strip(" ^") else "" for group in key.split("=")[:3]]
 
 
 def _group(key: str, fuzzy: bool) -> Callable[[str], bool]:

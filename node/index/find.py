@@ -153,8 +153,7 @@ def plan(query: model.Query, dialect: str = "sqlite") -> Plan:
     """The statement that answers `query`; raises UsageError for a value that its attribute cannot have."""
     level = _ORDER.index(query.level)
     manner = matching.Manner(dialect, query.fuzzy, query.combined, _zone(query))
-    flat = dataclasses.replace(manner, zone=None)  # in time zones only what is answered can be compared
-    keys = _sorted(query, level, flat)
+    keys = _sorted(query, level, manner)
     asked = {keyword: query.keys[keyword] for keyword in keys.keywords if keyword in query.keys}
     wanted = matching.wanted(asked, attributes.KNOWN, manner)
     if level == 3:
@@ -162,7 +161,7 @@ def plan(query: model.Query, dialect: str = "sqlite") -> Plan:
     own = _TABLES[level]
     for name, inner in keys.sequences.items():
         _add_items(wanted, name, _within(query.keys, name, inner), manner)
-    _add_below(wanted, query.keys, keys.below, level, flat)
+    _add_below(wanted, query.keys, keys.below, level, manner)
 
     columns: list[sqlalchemy.ColumnElement[Any]] = [own.c.key]
     columns += [attributes.KNOWN[keyword].column for keyword in keys.keywords]
@@ -227,6 +226,8 @@ def _narrows(
     if attribute is None or key is None or match.universal(key):
         return False
     known = attributes.KNOWN | {keyword: attribute}
+    if manner.zone is not None and attribute.zone is not None:
+        return False  # only what is answered can be compared in another zone
     if attribute.level is model.Level.IMAGE and keyword not in ("SOPInstanceUID", "SOPClassUID"):
         return False  # it would have to be looked for in every instance
     return not matching.wanted({keyword: key}, known, manner).checks
