@@ -79,7 +79,7 @@ def release(
     config: options.Config = None,
     data: options.Data = None,
 ) -> None:
-    """Put what was set aside into the store, as if it had come now and no rule had matched.
+    """Put what was set aside into the store, as if it had come now and no rule had set it aside.
 
     Example: dicom-node aside release 1.2.840.113619.2.1.4711 --why "the patient was confirmed"
     """

@@ -1,4 +1,4 @@
-"""A rule coerces what arrives: killed, reconfigured and rebuilt, the node shows the same and holds what came."""
+"""A rule coerces what arrives: killed, reconfigured and rebuilt, the node shows the same, holds what came."""
 
 from __future__ import annotations
 
