@@ -41,9 +41,10 @@ def test_every_line_of_the_example_that_is_commented_out_works_too(tmp_path: pat
     assert [peer.name for peer in settings.peers] == ["workstation", "ct1", "pacs"]
     assert [(one.name, len(one.steps)) for one in settings.coerce] == [("tidy", 2)]
     assert settings.destinations[0].coerce == "tidy"
-    assert [rule.name for rule in settings.rules] == ["no-reports", "research", "test-patients"]
+    assert [rule.name for rule in settings.rules] == ["no-reports", "research", "ward", "test-patients"]
     assert settings.rules[1].keep == 14 * 86400.0
-    assert settings.rules[2].when == {"PatientID": ("TEST*", "QA-*")}
+    assert settings.rules[2].coerce == "tidy"
+    assert settings.rules[3].when == {"PatientID": ("TEST*", "QA-*")}
     assert {schedule.job for schedule in settings.schedules} == set(model.Job)
 
 
