@@ -140,7 +140,7 @@ class Receiver:
         with memoryview(mapped) as view:
             start = part10.part10(view, bare=True)
             with view[start.offset :] as body:
-                identity = checking.check(body, start.syntax)
+                identity = checking.check(body, start.syntax, cap=self.max_instance)
                 if not uids.valid(start.syntax):
                     raise Refused(Fault.BAD_UID, f"{path}: transfer syntax {start.syntax!r} is not a UID")
                 incoming = self.begin(identity.sop_class, identity.sop_instance, start.syntax, sender)
@@ -279,14 +279,14 @@ class Incoming:
     def _check(self) -> model.Identity:
         try:
             if self._file is None:
-                identity = checking.check(self._buffer, self._syntax)
+                identity = checking.check(self._buffer, self._syntax, cap=self._cap)
             else:
                 with (
                     mmap.mmap(self._file.fd, 0, access=mmap.ACCESS_READ) as mapped,
                     memoryview(mapped) as whole,
                     whole[self._head :] as body,
                 ):
-                    identity = checking.check(body, self._syntax)
+                    identity = checking.check(body, self._syntax, cap=self._cap)
         except errors.BadData as error:
             raise Refused(Fault.MALFORMED, str(error), tag=error.tag, offset=error.offset) from error
         if identity.sop_class != self._sop_class:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node import model
-from node.dicom import layouts, shapes
+from node.dicom import inflating, layouts, shapes
 from node.dicom import syntax as syntaxes
 from node.dicom import vr as vrs
 from node.dicom import walk as walking
@@ -14,31 +14,36 @@ _NEVER = walking.NEVER
 _MANY = 2000  # elements up to which a table is made on the way, so that the next file's can be recognised
 _BATCH = 4096  # rows looked at before they are forgotten
 _STUDY, _SERIES = 0x0020000D, 0x0020000E
+_UIDS = (_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES)
 
 
 def check(
-    buffer: Buffer, syntax: str, *, cap: int = syntaxes.INFLATE_CAP, depth: int = walking.DEPTH
+    buffer: Buffer, syntax: str, *, cap: int = inflating.MOST, depth: int = walking.DEPTH
 ) -> model.Identity:
     """Who the instance says it is, "" where it does not; `errors.BadData` when its framing is not sound.
 
     Every element's length is held against what encloses it, pixel values are skipped by theirs, and memory
     stays flat however many elements come. What is tolerated stands in
-    `node.dicom.walk`. A deflated data set is inflated, up to `cap` bytes.
+    `node.dicom.walk`. A deflated data set is inflated on the way, up to `cap` bytes.
     """
     enc = syntaxes.encoding(syntax)
     if enc.deflated:
-        buffer = syntaxes.inflate(buffer, cap)
+        small = syntaxes.inflated(buffer, min(cap, inflating.SMALL))
+        if small is None:
+            found = inflating.check(buffer, _UIDS, cap=cap, depth=depth)
+            return model.Identity(*(_uid(found.get(tag, b""), 0, 256) for tag in _UIDS))
+        buffer = small
     end = len(buffer)
     try:
         rows, _ = walking.walk(buffer, 0, end, enc, depth=depth, most=_MANY)
     except walking.TooMany:
         return _check_without_table(buffer, end, enc, depth)
     top = layouts.tops(rows)
-    found = []
-    for tag in (_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES):
+    uids = []
+    for tag in _UIDS:
         at = top.get(tag)
-        found.append("" if at is None else _uid(buffer, rows[at][3], rows[at][4]))
-    return model.Identity(*found)
+        uids.append("" if at is None else _uid(buffer, rows[at][3], rows[at][4]))
+    return model.Identity(*uids)
 
 
 def _check_without_table(buffer: Buffer, end: int, enc: syntaxes.Encoding, depth: int) -> model.Identity:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from node import errors
-from node.dicom import charset, layouts, patched, readers, scan, values, walk
+from node.dicom import charset, inflating, layouts, patched, readers, scan, values, walk
 from node.dicom import vr as vrs
 from node.dicom.readers import CODE, CODES, DATE, DECIMAL, DECIMALS, INTEGER, TEXT, TEXTS, TIME, UID
-from node.dicom.syntax import Buffer, encoding, inflate
+from node.dicom.syntax import Buffer, encoding
 
 Str = str | None
 Int = int | None
@@ -171,7 +171,7 @@ def attributes(buffer: Buffer, syntax: str) -> Header:
     """
     enc = encoding(syntax)
     if enc.deflated:
-        buffer = inflate(buffer)
+        buffer = inflating.header(buffer, _LAST)
     rows, _ = walk.walk(buffer, 0, len(buffer), enc, stop=_LAST, most=_MOST_ELEMENTS)
     top = layouts.tops(rows)
     sets: tuple[str, ...] = ()

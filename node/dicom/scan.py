@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from node.dicom import layouts, values
+from node.dicom import inflating, layouts, values
 from node.dicom import vr as vrs
 from node.dicom import walk as walking
 from node.dicom.check import check
@@ -264,12 +264,14 @@ def scan(
 ) -> Table:
     """The table of the data set at `offset`, up to `end` and before the top-level tag `stop`.
 
-    Of a deflated data set, the table's buffer is the inflated one. What is tolerated stands in `walk`.
+    Of a deflated data set, the table's buffer is the inflated one; with `stop`, of a large one, no more of it
+    than a header needs. What is tolerated stands in `walk`.
     """
     enc = encoding(syntax)
     finish = len(buffer) if end is None else end
     if enc.deflated:
-        buffer, offset = inflate(buffer[offset:finish]), 0
+        deflated = memoryview(buffer)[offset:finish]
+        buffer, offset = inflate(deflated) if stop is None else inflating.header(deflated, stop), 0
         finish = len(buffer)
     rows, stopped = walking.walk(buffer, offset, finish, enc, stop=stop, depth=depth)
     return Table(buffer, enc, rows, stopped)

@@ -51,6 +51,20 @@ def encoding(syntax: str) -> Encoding:
     return _ENCODINGS.get(syntax, _ENCAPSULATED)
 
 
+def inflated(buffer: Buffer, small: int) -> bytes | None:
+    """The data set of the deflated transfer syntax when it has at most `small` bytes, else None."""
+    if len(buffer) > small:
+        return None
+    try:
+        return inflate(buffer, small)
+    except _TooLarge:
+        return None
+
+
+class _TooLarge(errors.BadData):
+    """It inflates to more than the cap."""
+
+
 def inflate(buffer: Buffer, cap: int = INFLATE_CAP) -> bytes:
     """The data set of the deflated transfer syntax; one larger than the cap, or broken off, is refused."""
     engine = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -59,7 +73,7 @@ def inflate(buffer: Buffer, cap: int = INFLATE_CAP) -> bytes:
     except zlib.error as fault:
         raise errors.BadData(f"the deflated data set cannot be inflated ({fault})") from None
     if len(data) > cap:
-        raise errors.BadData(f"the deflated data set inflates to more than {cap} bytes")
+        raise _TooLarge(f"the deflated data set inflates to more than {cap} bytes")
     if not engine.eof:
         raise errors.BadData("the deflated data set breaks off", offset=len(buffer))
     return data
