@@ -29,6 +29,8 @@ COMMANDS = {
     "import": "import_",
     "images": "images",
     "aside": "aside",
+    "worklist": "worklist",
+    "steps": "steps",
     "edit": "edit",
     "rules": "rules",
     "audit": "audit",

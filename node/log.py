@@ -666,6 +666,11 @@ def http_failed(*, method: str, path: str, incident: str, error: BaseException, 
     _emit(ERROR, "http_failed", "request failed", locals())
 
 
+def api_denied(address: str, method: str, path: str, status: int, why: str) -> None:
+    """Somebody used the API who may not, or whom nobody could check."""
+    _emit(WARNING, "api_denied", "request to the API denied", locals())
+
+
 def _with_status(fields: dict[str, object]) -> dict[str, object]:
     """DICOM's statuses are known to people as four hexadecimal digits."""
     status = fields.get("status")

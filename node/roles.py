@@ -166,11 +166,14 @@ class Shared:
 
     def web(self, line: supervise.Line) -> None:
         """Serve health, metrics and the status page."""
-        from node import pages
+        from node import pages, worklist
         from node.web import app, server
+        from node.web import worklist as api
 
         with self._process("web"), self._database() as database:
+            desk = worklist.Desk(database)
             sources = app.Sources(
+                api=api.routes(desk, self.settings.node.api_token_file, log.api_denied),
                 checks=health.checks(self.settings, database),
                 metrics=self.counts.render,
                 status=pages.Numbers(self, database).now,

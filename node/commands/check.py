@@ -77,6 +77,7 @@ def look(settings: model.Settings, *, peers: bool = False) -> Iterator[Finding]:
     if settings.tls.port is not None:
         yield _finding("tls", lambda: preflight.tls(settings.tls) or "")
     yield _finding("database", lambda: _database(settings))
+    yield from _worklist(settings)
     yield from _coercions(settings)
     for rule in settings.rules:
         yield Finding("rule", True, f"{rule.name}: {_rule(rule)}")
@@ -119,6 +120,27 @@ def _database(settings: model.Settings) -> str:
     if status.pending:
         return f"would be upgraded from {status.current} to {status.head}, after a copy was made"
     return f"is at revision {status.head}"
+
+
+def _worklist(settings: model.Settings) -> Iterator[Finding]:
+    token = settings.node.api_token_file
+    if token is not None:
+        from node.web import guard
+
+        yield _finding("api", lambda: guard.read_token(token) and f"callers must show the token of {token}")
+    folder = settings.worklist.folder
+    if folder is None:
+        return
+    from node.files import worklist
+
+    try:
+        served, skipped = worklist.look(folder)
+    except errors.NodeError as error:
+        yield Finding("worklist", False, str(error))
+        return
+    yield Finding("worklist", True, f"{folder} has {served} entries")
+    for path, why in skipped:
+        yield Finding("worklist", False, f"{path} is not served: {why}")
 
 
 def _coercions(settings: model.Settings) -> Iterator[Finding]:

@@ -254,6 +254,10 @@ def checked(fields: identifier.Fields, name: str, study: str = "") -> Entry:
     if missing:
         raise errors.UsageError(f"an entry needs {', '.join(missing)}")
     _check_values(fields, "")
+    # The text is Unicode; this is the set in which who names none is answered.
+    charset = identifier.terms(fields)
+    if not charsets.known(tuple(charset.split("\\")) if charset else ()):
+        raise errors.UsageError(f"{identifier.CHARSET} {charset[:64]!r} is no character set")
     step = dict(items[0])
     own = _NOT_PLAIN.sub("-", pathlib.PurePath(name).stem)[:16]
     # What the standard wants to have a value in every answer, and whoever adds the entry may not know.
@@ -262,7 +266,6 @@ def checked(fields: identifier.Fields, name: str, study: str = "") -> Entry:
     whole = fields | {STEP: [step]}
     whole["StudyInstanceUID"] = text(fields, "StudyInstanceUID") or study or uids.new()
     whole["RequestedProcedureID"] = text(fields, "RequestedProcedureID") or own
-    whole.pop(identifier.CHARSET, None)  # JSON is Unicode; the asker's set is used, or what fits
     return Entry(name, whole)
 
 

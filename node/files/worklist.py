@@ -87,7 +87,7 @@ class Folder:
 
 def read(path: pathlib.Path, name: str) -> list[worklist.Entry]:
     """The entries of one file, one for each scheduled step; raises BadData or UsageError."""
-    data = _bytes(path)
+    data = read_bytes(path)
     if path.suffix.lower() == ".json":
         fields = worklist.read_json(data)
         # Of what the file says, so that the study stays the same whenever it is read.
@@ -138,7 +138,8 @@ def _look(folder: pathlib.Path) -> tuple[frozenset[str], dict[str, os.stat_resul
     return frozenset(within), files
 
 
-def _bytes(path: pathlib.Path) -> bytes:
+def read_bytes(path: pathlib.Path) -> bytes:
+    """What a file holds; raises BadData when it cannot be read, or holds more than an entry can."""
     try:
         with open(path, "rb") as file:
             data = file.read(worklist.LARGEST + 1)

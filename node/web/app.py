@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,6 +30,7 @@ class Sources:
     metrics: Callable[[], bytes]  # the text for Prometheus
     status: Callable[[], status.Status]  # the numbers of the page
     failed: faults.Failed  # logs what nobody foresaw: id, request, error
+    api: Sequence[Route] = ()  # the addresses below /api
 
 
 def application(sources: Sources, *, names: Collection[str] = (), body: int = 1 << 20) -> Starlette:
@@ -78,6 +79,7 @@ def application(sources: Sources, *, names: Collection[str] = (), body: int = 1 
             Route("/metrics", metrics),
             Route("/status.json", numbers),
             Route("/style.css", stylesheet),
+            *sources.api,
         ],
         middleware=[
             Middleware(headers.Headers),
