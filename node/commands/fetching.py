@@ -141,22 +141,27 @@ def run(
     stop: persist.Stop,
     *,
     bar: Callable[[str], contextlib.AbstractContextManager[Tell]],
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], None] | None = None,
 ) -> Summary:
     """Retrieve each of them; what may pass is tried again, for what is missing alone where that is known."""
     summary = Summary()
     begun = time.monotonic()
-    for number, request in enumerate(wanted, 1):
-        if stop.asked:
-            break
-        what = f"{request.level.lower()} {number} of {len(wanted)}" if len(wanted) > 1 else "instances"
-        with bar(what) as tell:
-            _one(plan, request, tally, stop, summary, tell, pause)
-        summary.requests += 1
+    with stop.calls(_nothing):  # whatever is cancelled, what arrived is told
+        for number, request in enumerate(wanted, 1):
+            if stop.asked:
+                break
+            what = f"{request.level.lower()} {number} of {len(wanted)}" if len(wanted) > 1 else "instances"
+            with bar(what) as tell:
+                _one(plan, request, tally, stop, summary, tell, pause or stop.pause)
+            summary.requests += 1
     summary.cancelled = stop.asked
     summary.arrived, summary.size = len(tally.held), tally.size
     summary.seconds = time.monotonic() - begun
     return summary
+
+
+def _nothing() -> None:
+    """There is nobody to tell."""
 
 
 def _one(

@@ -114,7 +114,7 @@ def find(
     if as_json:
         output.line({"summary": summary})
     else:
-        _show(found, [path for path, _ in paths], summary, level)
+        _show(found, _columns(paths), summary, level)
     if summary.cancelled:
         raise errors.Permanent(f"cancelled after {summary.answers} answers")
 
@@ -165,6 +165,12 @@ def _ask(question: Question, stop: persist.Stop, found: list[identifier.Fields],
         summary.unsupported, summary.unreadable = search.unsupported, search.unreadable
         summary.cancelled = stop.asked
     return summary
+
+
+def _columns(paths: list[tuple[keys.Path, str | None]]) -> list[keys.Path]:
+    """What the table shows: not the UIDs that were asked for, which are the same in every row."""
+    uids = {(uid,) for uid in query.UNIQUE.values() if uid.endswith("UID")}
+    return [path for path, value in paths if not (value and path in uids and "\\" not in value)]
 
 
 _NOUNS = {

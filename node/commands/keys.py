@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from node import errors, model
-from node.dicom import identifier, match
+from node.dicom import identifier, match, uids
 from node.dicom import vr as vrs
 from node.send import query
 
@@ -201,6 +201,8 @@ def _value(path: Path, value: str, today: datetime.date) -> str:
         raise errors.UsageError(f"{keyword} is a sequence: write {keyword}.KEY={value}")
     if vr == "DA":
         value = dates(value, today)
+    if vr == "UI" and value != "*" and not all(uids.valid(uid) for uid in value.split("\\")):
+        raise errors.UsageError(f"{keyword}={value}: that is no UID, nor several with backslashes between")
     if vr not in ("UN", "AT") and keyword != "SpecificCharacterSet":
         try:
             match.matcher(vr, value)

@@ -46,33 +46,35 @@ class Stop:
     """A person's Ctrl-C: the first asks for a good end, the second is one that nothing waits for."""
 
     def __init__(self) -> None:
-        self.asked = False  # it was pressed
+        self._pressed = threading.Event()
         self._cancel: Callable[[], None] | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether it was pressed."""
+        return self._pressed.is_set()
 
     @contextlib.contextmanager
     def calls(self, cancel: Callable[[], None]) -> Iterator[None]:
         """While the block runs, the first Ctrl-C calls this, in a thread of its own."""
-        self._cancel = cancel
+        before, self._cancel = self._cancel, cancel
         try:
             if self.asked:
                 cancel()
             yield
         finally:
-            self._cancel = None
+            self._cancel = before
 
-    def check(self) -> None:
-        """Go no further when it was pressed."""
-        if self.asked:
-            raise errors.Permanent("cancelled")
+    def pause(self, seconds: float) -> None:
+        """Sleep, unless it is pressed."""
+        self._pressed.wait(seconds)
 
     def pressed(self, *_: object) -> None:
         """Ctrl-C was pressed (for the signal)."""
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
         cancel = self._cancel
-        if cancel is None:
+        if self.asked or cancel is None:
             raise KeyboardInterrupt
+        self._pressed.set()
         print("\ncancelling; once more breaks it off", file=sys.stderr, flush=True)
         # Not here: the thread that was interrupted may hold the lock that sending needs.
         threading.Thread(target=cancel, name="cancel", daemon=True).start()

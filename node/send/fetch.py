@@ -17,28 +17,22 @@ from node.send import base, link, query
 from node.wire import association, command, contexts
 
 _FAILED_CAP = 16 << 20  # bytes of a list of failed instances; 200,000 UIDs of full length
-_ROOM = contexts.MOST - 1  # contexts that are left for storage beside the one for C-GET
+_ROOM = contexts.MOST - 2  # contexts that are left for storage beside those for C-GET and C-FIND
 
 # In this order archives are offered the transfer syntaxes one by one as long as contexts last, so that what
 # is stored compressed comes as it is; what is left goes into a last context together.
+_COMPRESSED = "1.2.840.10008.1.2.4."
 _RANKED = (
     contexts.EXPLICIT_LITTLE,
-    "1.2.840.10008.1.2.4.70",
-    "1.2.840.10008.1.2.4.90",
-    "1.2.840.10008.1.2.4.80",
-    "1.2.840.10008.1.2.4.50",
-    "1.2.840.10008.1.2.4.91",
+    *(_COMPRESSED + suffix for suffix in ("70", "90", "80", "50", "91")),
     "1.2.840.10008.1.2.5",
     contexts.IMPLICIT_LITTLE,
-    "1.2.840.10008.1.2.4.51",
-    "1.2.840.10008.1.2.4.57",
-    "1.2.840.10008.1.2.4.81",
-    "1.2.840.10008.1.2.4.201",
-    "1.2.840.10008.1.2.4.203",
-    "1.2.840.10008.1.2.4.102",
-    "1.2.840.10008.1.2.4.100",
+    *(_COMPRESSED + suffix for suffix in ("51", "57", "81", "201", "203", "202", "102", "100", "92", "93")),
+    contexts.DEFLATED_LITTLE,
+    contexts.EXPLICIT_BIG,
+    *(_COMPRESSED + suffix for suffix in ("103", "101", "107", "108", "104", "110", "111", "112")),
 )
-_RARE = tuple(uid for uid in contexts.TRANSFER_SYNTAXES if uid not in _RANKED)
+_RARE = tuple(uid for uid in contexts.TRANSFER_SYNTAXES if uid not in _RANKED)  # only where there is room
 
 
 class Taking(Protocol):
@@ -253,21 +247,29 @@ def _status(error: errors.NodeError) -> int:
 
 def proposal(root: query.Root, known: Iterable[str] = ()) -> list[contexts.Proposed]:
     """The contexts for a C-GET: these storage classes, or where none is known all usual ones."""
-    get = contexts.Proposed(root.sop_class(command.Field.C_GET), link.PLAIN)
     wanted = [uid for uid in dict.fromkeys(known) if uids.valid(uid)][:_ROOM] or list(usual())
     room = _ROOM // len(wanted)
-    return [get, *(one for uid in wanted for one in _proposed(uid, room))]
+    return [*_asking(root, command.Field.C_GET), *(one for uid in wanted for one in _proposed(uid, room))]
+
+
+def _asking(root: query.Root, verb: int) -> Iterator[contexts.Proposed]:
+    """The context of the verb, and that of C-FIND, without which some archives do not like the other."""
+    for field in (verb, command.Field.C_FIND):
+        yield contexts.Proposed(root.sop_class(field), link.PLAIN)
 
 
 def _proposed(sop_class: str, room: int) -> Iterator[contexts.Proposed]:
-    """The contexts of one class: each transfer syntax by itself as far as there is room."""
-    ordered = [*_RANKED, *_RARE]
-    alone = ordered if room >= len(ordered) else ordered[: room - 1]
-    for uid in alone:
-        yield contexts.Proposed(sop_class, (uid,))
-    rest = ordered[len(alone) :]
-    if rest:
-        yield contexts.Proposed(sop_class, tuple(rest))
+    """The contexts of one class: each transfer syntax by itself as far as there is room.
+
+    Never many in one: DCMTK's acceptors end the association over a context with more than fifty.
+    """
+    every = (*_RANKED, *_RARE)
+    if room >= len(every):
+        yield from (contexts.Proposed(sop_class, (uid,)) for uid in every)
+        return
+    alone = min(room - 1, len(_RANKED))
+    yield from (contexts.Proposed(sop_class, (uid,)) for uid in _RANKED[:alone])
+    yield contexts.Proposed(sop_class, _RANKED[alone:] or _RARE)
 
 
 def usual() -> tuple[str, ...]:
@@ -297,10 +299,7 @@ def opened(
     timeouts: association.Timeouts | None = None,
 ) -> Iterator[association.Association]:
     """Open an association for C-MOVE, or for C-GET of instances of the known classes."""
-    if move:
-        proposed = [contexts.Proposed(root.sop_class(command.Field.C_MOVE), link.PLAIN)]
-    else:
-        proposed = proposal(root, known)
-    stores = list(dict.fromkeys(one.abstract for one in proposed[1:]))
+    proposed = list(_asking(root, command.Field.C_MOVE)) if move else proposal(root, known)
+    stores = list(dict.fromkeys(one.abstract for one in proposed[2:]))
     with link.opened(peer, calling, secure, proposed, scp=stores, timeouts=timeouts) as made:
         yield made
