@@ -80,6 +80,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self._given: dict[Key, _Given] = {}
+        self._overridden: list[tuple[Key, _Given]] = []  # without effect today, and tomorrow perhaps not
         self._names: dict[str, dict[str, _Where]] = {section: {} for section in tables.NAMED}
         self._mistakes: list[tuple[tuple[int, int], str]] = []
         self._label = ""
@@ -202,6 +203,8 @@ class _Reader:
             self._give(path, _Given(value, where))
 
     def _give(self, path: Key, given: _Given) -> None:
+        if path in self._given:
+            self._overridden.append((path, self._given[path]))
         self._given[path] = given
         new = path[0] in tables.NAMED and path[1] not in self._names[path[0]]
         if new and self._check_name(given.where, path[:2]):
@@ -232,6 +235,7 @@ class _Reader:
     def settings(self) -> model.Settings:
         """Return the settings, or raise all mistakes."""
         parts: dict[str, Any] = {path[-1]: self._build(path, table) for path, table in tables.TABLES.items()}
+        self._check_overridden()
         retention = parts.pop("retention")
         made: dict[str, Any] = {}
         for section, table in tables.NAMED.items():
@@ -282,6 +286,16 @@ class _Reader:
                     self._wrong((*path, key), given, kind, wrong)
                     sound = False
         return values if sound else None
+
+    def _check_overridden(self) -> None:
+        """A mistake that a flag or a variable hides would come out on the day that this is left away."""
+        for path, given in self._overridden:
+            kind = self._kind(path)
+            try:
+                if kind is not None:
+                    kind.read(given.value)
+            except kinds.Wrong as wrong:
+                self._wrong(path, given, kind, wrong)
 
     def _when(self, path: Key) -> dict[str, str | Sequence[str]] | None:
         when: dict[str, str | Sequence[str]] = {}

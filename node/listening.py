@@ -46,7 +46,7 @@ class Listener:
         self._spool.sweep(lambda: reader.spooled_names(data, slot))
         self._watermark = Watermark(settings, counts)
         self._receiver = receive.Receiver(data, self._journal, self._spool)
-        self._store = store.Store(self._receiver, counts)
+        self._store = store.Store(self._receiver, counts, paces=shared.paces)
         self._committer = commit.Committer(database, data, _reach(settings), counts)
         self._watch = watch.Watch()
         answerers = archive.services(database, data, lambda: settings.node.aet, self._watch)

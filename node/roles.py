@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from node import adopt, errors, health, jobs, log, metrics, model, supervise, vitals
 from node.files import layout
 from node.index import db
+from node.scp import pace
 from node.wire import slots
 
 MONITOR_EVERY = 10.0  # seconds between the node's looks at itself
@@ -47,6 +48,7 @@ class Shared:
         self.part = part
         self.data = layout.Data(settings.node.data)
         self.slots = slots.Slots(max(1, settings.node.listeners))  # association limits over all listeners
+        self.paces = pace.Paces()  # the rates of peers over all listeners
 
     def forget(self, role: str) -> None:
         """A process died: what it held of the shared limits is free again."""

@@ -31,13 +31,19 @@ class Store:
     """Answers C-STORE; one object serves every association of a process."""
 
     def __init__(
-        self, receiver: receive.Receiver, counts: metrics.Metrics, *, allowed: Allowed | None = None
+        self,
+        receiver: receive.Receiver,
+        counts: metrics.Metrics,
+        *,
+        allowed: Allowed | None = None,
+        paces: pace.Paces | None = None,
     ) -> None:
+        """`paces` are those of all listener processes; without, this one has its own."""
         self.allowed = allowed  # asked before an instance is made durable; None: everything sound is taken
         self._receiver = receiver
         self._counts = counts
         self._links: weakref.WeakKeyDictionary[association.Association, _Link] = weakref.WeakKeyDictionary()
-        self._paces: dict[str, pace.Pace] = {}
+        self._paces = paces
         self._lock = threading.Lock()
 
     def __call__(self, link: association.Association, message: association.Message) -> None:
@@ -136,10 +142,9 @@ class Store:
 
     def _pace(self, peer: str, rate: float) -> pace.Pace:
         with self._lock:
-            known = self._paces.get(peer)
-            if known is None or known.rate != rate:
-                known = self._paces[peer] = pace.Pace(rate)
-            return known
+            if self._paces is None:
+                self._paces = pace.Paces()
+            return self._paces.of(peer, rate)
 
 
 def _tag_value(tag: int) -> bytes:

@@ -439,3 +439,18 @@ STEPS = {
 @pytest.mark.parametrize(("text", "messages"), STEPS.values(), ids=STEPS)
 def test_lists_of_steps(tmp_path: pathlib.Path, text: str, messages: list[str]) -> None:
     assert told(tmp_path, text) == messages
+
+
+def test_what_is_overridden_is_checked_all_the_same(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text('[node]\nport = "x"\naet = "FINE"\n[peers.ct]\naet = "CT"\nrate = -1\n')
+    environ = {"DICOM_NODE_AET": "", "DICOM_NODE_PORT": "104", "DICOM_NODE_PEERS__CT__RATE": "5"}
+    with pytest.raises(config.Mistakes) as caught:
+        config.load(path, {"port": 105, "aet": "OTHER"}, environ)
+    assert [
+        mistake.replace(f"{tmp_path}/", "").partition(": give")[0] for mistake in caught.value.mistakes
+    ] == [
+        'node.toml:2: node.port = "x"',
+        "node.toml:6: peers.ct.rate = -1",
+        'DICOM_NODE_AET = ""',
+    ]
