@@ -88,26 +88,33 @@ def add(
 
     if name and len(files) > 1:
         raise errors.UsageError(f"--id {name} names one entry, and {len(files)} files were given")
-    read: list[identifier.Fields] = []
+    read: list[tuple[pathlib.Path, identifier.Fields]] = []
     for path in files:
-        try:
+        with _telling(path):
             if path.suffix.lower() == ".json":
-                read.append(entries.read_json(folders.read_bytes(path)))
+                read.append((path, entries.read_json(folders.read_bytes(path))))
             else:
-                read += [entry.fields for entry in folders.read(path, path.name)]
-        except (errors.BadData, errors.UsageError) as error:
-            raise errors.UsageError(f"{path}: {error}") from error
+                read += [(path, entry.fields) for entry in folders.read(path, path.name)]
     if name and len(read) > 1:
         raise errors.UsageError(f"{files[0]} holds {len(read)} steps, and --id {name} names one entry")
     with _desk(config, data) as desk:
-        for fields in read:
-            if name:
-                entry, added = desk.put(name, fields, by=opening.who())
-            else:
-                entry, added = desk.add(fields, by=opening.who()), True
-            print(
-                f"{entry.name} {'added' if added else 'replaced'}: step {entry.step_id}, study {entry.study}"
-            )
+        for path, fields in read:
+            with _telling(path):
+                if name:
+                    entry, added = desk.put(name, fields, by=opening.who())
+                else:
+                    entry, added = desk.add(fields, by=opening.who()), True
+            verb = "added" if added else "replaced"
+            print(f"{entry.name} {verb}: step {entry.step_id}, study {entry.study}")
+
+
+@contextlib.contextmanager
+def _telling(path: pathlib.Path) -> Iterator[None]:
+    """Say which file is meant when something is wrong with it."""
+    try:
+        yield
+    except (errors.BadData, errors.UsageError) as error:
+        raise errors.UsageError(f"{path}: {error}") from error
 
 
 @group.command()

@@ -443,7 +443,7 @@ def test_a_bad_file_is_told_once_and_the_rest_is_served(ward: Ward) -> None:
             os.utime(ward.folder / name, (time.time() - 60,) * 2)
         assert ward.names({}) == ward.names({}) == ["SYN-1"]
     finally:
-        log.configure(model.LogSettings(), "")
+        log.configure(model.LogSettings(), "test", io.StringIO())
     lines = [json.loads(line) for line in heard.getvalue().splitlines()]
     told = [line["path"] for line in lines if line["action"] == "worklist_file_skipped"]
     assert told == [str(ward.folder / name) for name in sorted(bad)]
