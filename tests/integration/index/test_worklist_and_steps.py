@@ -1,0 +1,218 @@
+"""The rows of the worklist and of performed steps, on each database."""
+
+from __future__ import annotations
+
+import datetime
+import pathlib
+import random
+from typing import Any
+
+import pytest
+
+from node import errors
+from node.dicom import identifier, mpps, worklist
+from node.index import db, migrate, restore, steps, tables
+from node.index import worklist as table
+from tests import indexed
+
+LATER = indexed.START + datetime.timedelta(minutes=10)
+TIMES = ("0800", "0915", "235959.5")
+
+
+def _entry(number: int, **changes: Any) -> worklist.Entry:
+    step = {
+        "Modality": "CT",
+        "ScheduledProcedureStepStartDate": changes.pop("date", "20261121"),
+        "ScheduledProcedureStepStartTime": changes.pop("time", "0915"),
+        "ScheduledProcedureStepID": f"SPS-{number}",
+    }
+    fields = {
+        "PatientName": "Yamada^Tarou=山田^太郎",
+        "PatientID": f"SYN-{number}",
+        "StudyInstanceUID": f"1.2.{number}",
+        worklist.STEP: [step],
+        **changes,
+    }
+    return worklist.checked(fields, f"e-{number}")
+
+
+def _put(database: db.Database, entry: worklist.Entry, *, new: bool = True) -> bool:
+    with database.write() as connection:
+        return table.put(connection, entry, by="test", now=indexed.START, new=new)
+
+
+def test_an_entry_is_written_replaced_and_taken_away(database: db.Database) -> None:
+    assert _put(database, _entry(1))
+    with pytest.raises(table.Taken, match="there is an entry e-1 already"):
+        _put(database, _entry(1))
+    assert not _put(database, _entry(1, PatientName="=洪^吉洞"), new=False)
+    with database.read() as connection:
+        row = table.get(connection, "e-1")
+        assert row is not None
+        assert row.entry.fields["PatientName"] == "=洪^吉洞"
+        assert (row.added, row.changed_by) == (indexed.START, "test")
+        assert table.get(connection, "e-2") is None
+    with database.write() as connection:
+        assert table.remove(connection, "e-1") == row.entry
+        assert table.remove(connection, "e-1") is None
+        assert table.count(connection) == 0
+
+
+def test_a_step_is_scheduled_once(database: db.Database) -> None:
+    _put(database, _entry(1))
+    other = worklist.Entry("other", _entry(1).fields)
+    with pytest.raises(table.Taken, match="entry e-1 is about step SPS-1"):
+        _put(database, other, new=False)
+    assert _put(database, _entry(2))
+
+
+def test_pages_follow_the_clock(database: db.Database) -> None:
+    for number, time in ((1, "1100"), (2, "0900"), (3, "1000")):
+        _put(database, _entry(number, time=time))
+    with database.read() as connection:
+        assert [row.entry.name for row in table.page(connection, limit=2)] == ["e-2", "e-3"]
+        assert [row.entry.name for row in table.page(connection, limit=2, offset=2)] == ["e-1"]
+
+
+def test_what_is_looked_at_holds_all_that_matches(database: db.Database) -> None:
+    """What SQL leaves out does not match by the meaning that `dicom.match` gives a query."""
+    chosen = random.Random(7)
+    entries = []
+    for number in range(60):
+        entry = _entry(
+            number,
+            date=chosen.choice(["20261120", "20261121", "20261122"]),
+            time=chosen.choice(TIMES),
+            PatientID=chosen.choice(["A", " A", "a", "AB", "A*"]),
+            AccessionNumber=chosen.choice(["", "1", "1 ", "12"]),
+        )
+        entries.append(entry)
+        _put(database, entry)
+    ids = [None, "A", "A ", " A", "A*", "?", "A\\AB", '""', "*"]
+    days = [None, "20261121", "20261121-", "-20261121", "20261120-20261121", "*", '""', "20261120\\20261122"]
+    queries: list[identifier.Fields] = [
+        {
+            "PatientID": chosen.choice(ids),
+            "AccessionNumber": chosen.choice([None, "1", "1*", '""']),
+            worklist.STEP: [
+                {
+                    "ScheduledProcedureStepStartDate": chosen.choice(days),
+                    "ScheduledProcedureStepStartTime": chosen.choice([None, "09", "0800-1000"]),
+                }
+            ],
+        }
+        for _ in range(60)
+    ]
+    found = 0
+    with database.read() as connection:
+        for query in queries:
+            try:
+                question = worklist.Question(query)
+            except errors.UsageError:  # a combination that no query can have
+                continue
+            looked_at = table.candidates(connection, query, most=1000)
+            matching = [one.name for one in looked_at if question.matches(one)]
+            assert sorted(matching) == sorted(one.name for one in entries if question.matches(one)), query
+            found += len(matching)
+    assert found > 100
+
+
+def _begun(*orders: tuple[str, str]) -> identifier.Fields:
+    items: list[identifier.Fields] = [
+        {"StudyInstanceUID": study, "ScheduledProcedureStepID": step_id} for study, step_id in orders
+    ]
+    return {
+        mpps.STATUS: "IN PROGRESS",
+        "Modality": "CT",
+        "PerformedStationAETitle": "CT1",
+        "PatientName": "山田^太郎",
+        mpps.SCHEDULED: items,
+    }
+
+
+def _made(*series: tuple[str, int], status: str = "IN PROGRESS") -> identifier.Fields:
+    image: identifier.Fields = {"ReferencedSOPInstanceUID": "1.2.3"}
+    return {
+        mpps.STATUS: status,
+        mpps.SERIES: [
+            {"SeriesInstanceUID": uid, "ReferencedImageSequence": [image] * count} for uid, count in series
+        ],
+    }
+
+
+def _create(database: db.Database, uid: str, fields: identifier.Fields) -> bool:
+    with database.write() as connection:
+        return steps.create(
+            connection,
+            uid,
+            fields,
+            state=mpps.state_of(fields),
+            calling="CT1",
+            address="192.0.2.1",
+            now=indexed.START,
+        )
+
+
+def _change(database: db.Database, uid: str, fields: identifier.Fields) -> None:
+    with database.write() as connection:
+        held = steps.claim(connection, uid)
+        assert held is not None
+        whole = held.fields | fields
+        steps.change(connection, uid, whole, state=mpps.state_of(whole), now=LATER)
+
+
+def test_a_step_says_how_many_instances_its_series_have(database: db.Database) -> None:
+    assert _create(database, "1.9.1", _begun(("1.2.1", "SPS-1"), ("1.2.2", "SPS-2")))
+    assert not _create(database, "1.9.1", _begun())
+    _change(database, "1.9.1", _made(("1.5", 1)))
+    with database.read() as connection:
+        assert steps.signals(connection, "1.5") == [steps.Signal("1.9.1", steps.State.IN_PROGRESS, None, 1)]
+    # A second step adds to the same series, and the first one's last word replaces what it said before.
+    _create(database, "1.9.2", _begun(("1.2.1", "SPS-1")))
+    _change(database, "1.9.2", _made(("1.5", 2)))
+    _change(database, "1.9.1", _made(("1.5", 3), ("1.6", 4), ("1.5", 1), status="COMPLETED"))
+    with database.read() as connection:
+        assert steps.signals(connection, "1.5") == [
+            steps.Signal("1.9.1", steps.State.COMPLETED, LATER, 4),
+            steps.Signal("1.9.2", steps.State.IN_PROGRESS, None, 2),
+        ]
+        assert steps.signals(connection, "1.7") == []
+        both = frozenset({steps.State.COMPLETED, steps.State.IN_PROGRESS})
+        assert steps.of_studies(connection, ["1.2.1", "1.2.2", "", "1.2.3"]) == {
+            ("1.2.1", "SPS-1"): both,
+            ("1.2.2", "SPS-2"): frozenset({steps.State.COMPLETED}),
+        }
+        (first, second) = steps.each(connection)
+        assert {first.sop_instance, second.sop_instance} == {"1.9.1", "1.9.2"}
+        (running,) = steps.each(connection, state=steps.State.IN_PROGRESS)
+        assert (running.sop_instance, running.fields["PatientName"]) == ("1.9.2", "山田^太郎")
+
+
+def test_a_rebuild_takes_over_what_only_the_index_knew(tmp_path: pathlib.Path) -> None:
+    old, new = indexed.sqlite(tmp_path, "old.db"), indexed.sqlite(tmp_path, "new.db")
+    _put(old, _entry(1))
+    _create(old, "1.9.1", _begun(("1.2.1", "SPS-1")))
+    _change(old, "1.9.1", _made(("1.5", 3)))
+    restore.carry(old, new)
+    for one in (
+        tables.worklist_entry,
+        tables.performed_step,
+        tables.performed_schedule,
+        tables.performed_series,
+    ):
+        assert indexed.rows(new, one) == indexed.rows(old, one) != []
+    # Keys go on where they were.
+    assert _put(new, _entry(2))
+    assert _create(new, "1.9.2", _begun())
+    old.close()
+    new.close()
+
+
+def test_a_rebuild_takes_over_from_an_index_of_before_the_worklist(tmp_path: pathlib.Path) -> None:
+    old = db.open(f"sqlite:///{tmp_path / 'old.db'}")
+    migrate.run(old, "0001")
+    new = indexed.sqlite(tmp_path, "new.db")
+    restore.carry(old, new)
+    assert indexed.rows(new, tables.worklist_entry) == []
+    old.close()
+    new.close()
