@@ -291,9 +291,10 @@ class _Reader:
         """A mistake that a flag or a variable hides would come out on the day that this is left away."""
         for path, given in self._overridden:
             kind = self._kind(path)
+            if kind is None:
+                continue  # who gave it was told that there is no such setting
             try:
-                if kind is not None:
-                    kind.read(given.value)
+                kind.read(given.value)
             except kinds.Wrong as wrong:
                 self._wrong(path, given, kind, wrong)
 

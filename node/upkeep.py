@@ -14,7 +14,7 @@ import sqlalchemy
 
 from node import errors, failpoints, log, model
 from node.files import disk as disks
-from node.files import layout, ledger, scrub
+from node.files import journal, layout, ledger, scrub
 from node.index import aside, db, lookup, progress, remove, restore, retain, witness
 
 SCRUB = "scrub"
@@ -315,22 +315,47 @@ def _astray_rows(data: layout.Data, database: db.Database, kind: aside.Kind | No
 def _astray_files(
     data: layout.Data, database: db.Database, kind: aside.Kind | None, top: pathlib.Path
 ) -> Iterator[Astray]:
+    suspects: list[tuple[pathlib.Path, model.Identity]] = []
     for path in layout.tree(top):
-        place = str(path.relative_to(data.root))
         try:
             facts, _ = layout.read_head(path)
         except (OSError, errors.BadData) as error:
-            yield Astray(place, str(error))
+            if path.exists():
+                yield Astray(_place(data, path), str(error))
             continue
-        with database.read() as connection:
-            if kind is None:
-                held = lookup.held(connection, facts.arrival.identity)
-                known = held is not None and held.path == place
-            else:
-                named = aside.named(connection, facts.arrival.identity.sop_instance)
-                known = any(entry.path == place for entry in named)
-        if not known:
-            yield Astray(place, "no row of the index has this file")
+        if not _accounted(data, database, kind, path, facts.arrival.identity):
+            suspects.append((path, facts.arrival.identity))
+    if suspects and layout.holder(data.root) is not None:
+        journal.barrier(data, _SETTLING)  # the file of what is being filed is there before its row
+    for path, identity in suspects:
+        if path.exists() and not _accounted(data, database, kind, path, identity):
+            yield Astray(_place(data, path), _NO_ROW)
+
+
+_SETTLING = 10.0  # seconds that a running node gets to file what it acknowledged
+_NO_ROW = "no row of the index has this file: stop the node, and `dicom-node rebuild` takes it in"
+
+
+def _place(data: layout.Data, path: pathlib.Path) -> str:
+    return str(path.relative_to(data.root))
+
+
+def _accounted(
+    data: layout.Data,
+    database: db.Database,
+    kind: aside.Kind | None,
+    path: pathlib.Path,
+    identity: model.Identity,
+) -> bool:
+    """Whether a row has this file, or it waits for its removal."""
+    place = _place(data, path)
+    with database.read() as connection:
+        if kind is None:
+            held = lookup.held(connection, identity)
+            known = held is not None and held.path == place
+        else:
+            known = any(entry.path == place for entry in aside.named(connection, identity.sop_instance))
+        return known or remove.awaited(connection, place)
 
 
 def _misplaced(data: layout.Data, instance: model.Instance) -> str:

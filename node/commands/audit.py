@@ -15,7 +15,8 @@ _SHOWN = 100
 
 def audit(
     deep: Annotated[
-        bool, typer.Option("--deep", help="Also hold index and files against each other.")
+        bool,
+        typer.Option("--deep", help="Also hold index and files against each other; tell of foreign files."),
     ] = False,
     limit: Annotated[int, typer.Option(min=1, help="List at most so many.")] = _SHOWN,
     config: options.Config = None,
@@ -24,13 +25,13 @@ def audit(
 ) -> None:
     """Prove that every acknowledged instance is stored, kept aside, discarded by a rule, or deleted.
 
-    Exits with 1 and a list when one is not.
+    Exits with 1 and a list when one is not. Foreign files in the store are told of; they are no fault.
 
     Example: dicom-node audit --deep
     """
     settings = options.settings(config, data=data)
     from node import upkeep
-    from node.files import journal, layout
+    from node.files import journal, layout, sweep
     from node.index import audit as auditing
 
     where = layout.Data(settings.node.data)
@@ -41,13 +42,25 @@ def audit(
             counts = auditing.counts(connection)
             missing = list(itertools.islice(auditing.unaccounted(connection), limit + 1))
         astray = list(itertools.islice(upkeep.deep_audit(where, database), limit + 1)) if deep else []
+    strays = [str(path) for path in itertools.islice(sweep.strays(where), limit)] if deep else []
     if as_json:
-        output.as_json({"arrivals": counts, "unaccounted": missing[:limit], "astray": astray[:limit]})
+        output.as_json(
+            {
+                "arrivals": counts,
+                "unaccounted": missing[:limit],
+                "astray": astray[:limit],
+                "strays": strays,
+            }
+        )
     else:
         for one in missing[:limit]:
             print(f"NOT ACCOUNTED FOR  {one.sop_instance} from {one.calling} at {one.received}: {one.why}")
         for stray in astray[:limit]:
             print(f"ASTRAY  {stray.path}: {stray.why}")
+        for path in strays:
+            print(
+                f"STRAY  {path}: this node wrote no such file: move it out, and `import` it if it is an image"
+            )
         total = sum(counts.values())
         parts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
         print(f"{total} acknowledged instances" + (f": {parts}" if parts else ""))

@@ -148,6 +148,11 @@ _PLACE = re.compile(
 )
 
 
+def is_place(path: str) -> bool:
+    """Whether an instance could lie there, below the data directory."""
+    return _PLACE.fullmatch(path) is not None
+
+
 class Lock:
     """A lock file that names its holder; it goes with the process, however that ends."""
 

@@ -231,6 +231,13 @@ def doomed(connection: sqlalchemy.Connection, limit: int = 1000) -> list[Doomed]
     return found
 
 
+def awaited(connection: sqlalchemy.Connection, path: str) -> bool:
+    """Whether a file is on the list of `doomed`."""
+    gone = tables.deletion.c
+    statement = sqlalchemy.select(gone.key).where(sqlalchemy.text("NOT file_removed"), gone.path == path)
+    return connection.execute(statement).first() is not None
+
+
 def files_removed(connection: sqlalchemy.Connection, deletions: Sequence[int]) -> None:
     """Cross files off the list of `doomed`."""
     for chunk in _chunks(deletions):

@@ -195,12 +195,14 @@ def test_a_tree_with_foreign_files_is_rebuilt_and_told_of(parts: Parts, tmp_path
     (first.parent / "fedcba9876543210fedcba9876543210.dcm").write_bytes(second.read_bytes())
     stray = first.parent / "notes.txt"
     stray.write_text("x")
+    elsewhere = data.store / "copy.dcm"
+    elsewhere.write_bytes(second.read_bytes())
     target = db.open(f"sqlite:///{tmp_path / 'again.sqlite'}")
     stored.migrate.upgrade(target, lambda _: None)
     done = rebuild.make(data, target)
     target.close()
     assert (done.instances, len(done.skipped)) == (12, 2)
-    assert sweep.strays(data) == [stray]
+    assert list(sweep.strays(data)) == [elsewhere, stray]
 
 
 def test_nothing_leads_out_of_the_data_directory(parts: Parts) -> None:
