@@ -260,10 +260,18 @@ class Metrics:
         """Count a segment whose sync failed."""
         self._degraded.inc()
 
-    def sent(self, destination: str, outcome: str, size: int = 0, seconds: float | None = None) -> None:
-        """Count an instance that a destination has ("success", "warning"), or not ("retry", "failed")."""
+    def sent(
+        self,
+        destination: str,
+        outcome: str,
+        size: int = 0,
+        seconds: float | None = None,
+        *,
+        instances: int = 1,
+    ) -> None:
+        """Count what a destination has ("success", "warning"), or has not ("retry", "failed")."""
         destination = self.destination(destination)
-        self._sent.labels(destination, outcome).inc()
+        self._sent.labels(destination, outcome).inc(instances)
         if size and outcome in ("success", "warning"):
             self._sent_bytes.labels(destination).inc(size)
         if seconds is not None:

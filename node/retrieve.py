@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from node import errors, model
 from node.dicom import uids
 from node.files import journal, layout
-from node.index import db, retrieval
+from node.index import db, retrieval, words
 from node.send import base
 from node.steps import coerce, outgoing, presented
 
@@ -130,9 +130,9 @@ class Chosen:
         """What is not sent, and why, but for the first so many; it grows while the items are taken."""
         return () if after == len(self._lost) else list(self._lost.values())[after:]
 
-    def stream(self, until: Callable[[], bool] = lambda: False) -> base.Stream:
+    def stream(self, until: Callable[[], bool] = bool) -> base.Stream:
         """What is to be sent, in order, until that is true."""
-        return base.Stream(self._firsts, lambda: self._items(until))
+        return base.Stream(self._firsts, lambda: self._items(until), until)
 
     def held_as(self, item: base.Item) -> str:
         """The SOP Instance UID under which an item is held."""
@@ -165,7 +165,7 @@ class Chosen:
                 self._data.place(row.path),
                 row.offset,
                 row.size,
-                self._presenter.change(row.coercion, row.received) if row.coercion else None,
+                self._presenter.change(row.coercion, words.when(row.received)) if row.coercion else None,
             )
             if self._coercion is None:
                 return item

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import array
 import dataclasses
-import datetime
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy
 
@@ -50,7 +49,7 @@ class Row(NamedTuple):
     offset: int  # where the data set starts in the file
     size: int  # length of the data set
     coercion: str  # digest of the steps through which it is presented; "": as it came
-    received: datetime.datetime  # UTC
+    received: str  # when it came, as `words.moment` writes it
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,16 +66,17 @@ def choose(connection: sqlalchemy.Connection, query: model.Query) -> Chosen:
     """Every instance below what the query's unique keys name: by study, series number and instance number."""
     keys = array.array("q")
     lost: list[Lost] = []
-    kinds: dict[tuple[str, str], None] = {}
+    kinds: dict[Any, None] = {}
     studies: dict[int, None] = {}
     for conditions in _conditions(query):
         for row in connection.execution_options(yield_per=2000).execute(_CHOICE.where(*conditions)):
-            studies[row.study_key] = None
-            if row.state == model.Held.HELD:
-                keys.append(row.key)
-                kinds[row.sop_class, row.syntax] = None
+            key, kind, state, sop_instance, study = row[0], row[1:3], row[3], row[4], row[5]
+            studies[study] = None
+            if state == model.Held.HELD:
+                keys.append(key)
+                kinds[kind] = None
             else:
-                lost.append(Lost(row.sop_instance, f"its file is {row.state}"))
+                lost.append(Lost(sop_instance, f"its file is {state}"))
     return Chosen(keys, tuple(lost), tuple(kinds), _named(connection, list(studies)[:_MOST_STUDIES]))
 
 
@@ -148,7 +148,7 @@ def page(connection: sqlalchemy.Connection, keys: Sequence[int]) -> tuple[list[R
     """The rows of some instances, in the order of their keys as given; by key, those that have gone since."""
     found = {row[0]: row for row in connection.execute(_ROWS, {"keys": list(keys)})}
     gone = [key for key in keys if key not in found]
-    rows = [Row(*found[key][:-1], words.when(found[key][-1])) for key in keys if key in found]
+    rows = [Row._make(found[key]) for key in keys if key in found]
     return rows, _removed(connection, gone) if gone else {}
 
 

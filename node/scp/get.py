@@ -80,10 +80,15 @@ class Get:
             link.send(other.context, busy)
 
         due = 0.0
-        items = chosen.stream(lambda: cancelled).each()
+        stream = chosen.stream(lambda: cancelled)
         priority = asked.priority if asked.priority in (0, 1, 2) else 0
         for result in dimse.converse(
-            link, items, priority=priority, transcoder=self._transcoder, heard=heard
+            link,
+            stream.each(),
+            priority=priority,
+            transcoder=self._transcoder,
+            heard=heard,
+            until=stream.until,
         ):
             tally.take(result)
             now = time.monotonic()

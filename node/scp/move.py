@@ -119,6 +119,7 @@ class Move:
             suboperations.answer(link, message, status, comment, tally)
         finally:
             seconds = time.perf_counter() - begun
+            self._count(target.name, tally)
             self._journal.ended(link, wanted, chosen, tally, status, target.name, seconds)
 
     def _send(
@@ -146,8 +147,17 @@ class Move:
         with _Watch(link, message, tally, sender.cut) as watch:
             for result in sender.send(chosen.stream(watch.stopped)):
                 tally.take(result)
-                self._counts.sent(target.name, _outcome(result), result.size, result.seconds or None)
         return watch.cancelled
+
+    def _count(self, name: str, tally: suboperations.Tally) -> None:
+        # All at once: for small instances, counting each costs as much as sending it.
+        if tally.completed:
+            self._counts.sent(name, "success", tally.size, instances=tally.completed)
+        if tally.warning:
+            size = 0 if tally.completed else tally.size
+            self._counts.sent(name, "warning", size, instances=tally.warning)
+        if tally.failed:
+            self._counts.sent(name, "failed", instances=tally.failed)
 
 
 class _Watch:
@@ -210,13 +220,3 @@ def _coercion(target: Target) -> coerce.Coercion | None:
         return target.coercion
     except (errors.NodeError, OSError) as error:
         raise suboperations.Refused(statuses.CANNOT_SUBOPERATE, "its coercion cannot be read") from error
-
-
-def _outcome(result: base.Result) -> str:
-    match result.outcome:
-        case base.Done(_, why):
-            return "warning" if why else "success"
-        case base.Retry():
-            return "retry"
-        case base.Failed():
-            return "failed"

@@ -36,6 +36,7 @@ class Stream:
 
     firsts: Sequence[Item]  # one of each SOP class and transfer syntax that occurs; never sent themselves
     each: Callable[[], Iterator[Item]]  # the items in order; raises nothing
+    until: Callable[[], bool] = bool  # once it is true, nothing more is sent, and nothing said of the rest
 
 
 class Transcoder(Protocol):

@@ -27,6 +27,10 @@ Pair = tuple[str, str]  # SOP Class UID, transfer syntax UID
 Heard = Callable[[association.Message], None]
 
 
+def _never() -> bool:
+    return False
+
+
 def echo(peer: model.Peer, settings: model.Settings) -> str:
     """Send one C-ECHO and say in a sentence how it went; raises PeerUnreachable or PeerRefused."""
     begun = time.monotonic()
@@ -81,8 +85,11 @@ class Dimse:
 
         Closed before its end, it waits for the answers to what is under way and releases the association.
         """
+        until = items.until if isinstance(items, base.Stream) else _never
         for share, proposed in shares(items, self._transcoder):
-            yield from self._send_share(share, proposed)
+            if until():
+                return
+            yield from self._send_share(share, proposed, until)
 
     def cut(self, why: str) -> None:
         """From another thread: break the association off, whatever the peer is doing."""
@@ -92,13 +99,16 @@ class Dimse:
             opened.cut(why)
 
     def _send_share(
-        self, items: Iterable[base.Item], proposed: Sequence[contexts.Proposed]
+        self,
+        items: Iterable[base.Item],
+        proposed: Sequence[contexts.Proposed],
+        until: Callable[[], bool],
     ) -> Iterator[base.Result]:
         """Send what one association has contexts for."""
         left: Iterable[base.Item] = items
         fresh = False
         while True:
-            talk = _Conversation(left, self._originator, self._priority, self._transcoder)
+            talk = _Conversation(left, self._originator, self._priority, self._transcoder, until=until)
             before = answers = 0
             try:
                 with self._opened(proposed, fresh=fresh) as opened:
@@ -141,14 +151,15 @@ def converse(
     priority: int = 0,
     transcoder: base.Transcoder | None = None,
     heard: Heard | None = None,
+    until: Callable[[], bool] = _never,
 ) -> Iterator[base.Result]:
-    """Send each item over an association that is open, and yield its result.
+    """Send each item over an association that is open, and yield its result; no more once `until` is true.
 
     `heard` gets the messages that are no answers, such as a C-CANCEL; without it they are thrown away.
     Raises PeerUnreachable when the association ends: the items without a result are then not known to be
     there. Closed before its end, it waits for the answers to what is under way.
     """
-    return _Conversation(items, originator, priority, transcoder, heard).over(opened)
+    return _Conversation(items, originator, priority, transcoder, heard, until).over(opened)
 
 
 class _Conversation:
@@ -161,6 +172,7 @@ class _Conversation:
         priority: int = 0,
         transcoder: base.Transcoder | None = None,
         heard: Heard | None = None,
+        until: Callable[[], bool] = _never,
     ) -> None:
         self.waiting = iter(items)
         self.sent: dict[int, _Sent] = {}
@@ -168,13 +180,14 @@ class _Conversation:
         self._priority = priority
         self._transcoder = transcoder
         self._heard = heard
+        self._until = until
 
     def left(self) -> Iterator[base.Item]:
         """What has no answer, in order."""
         return itertools.chain([one.item for one in self.sent.values()], self.waiting)
 
     def over(self, opened: association.Association) -> Iterator[base.Result]:
-        """Send and take answers."""
+        """Send and take answers; while one is waited for, the next item is read."""
         accepted = {
             (context.abstract, context.transfer): context
             for context in opened.contexts.values()
@@ -182,14 +195,20 @@ class _Conversation:
         }
         sent, window = self.sent, opened.window
         buffer = bytearray()
+        ready: _Ready | base.Outcome | None = None
         try:
             for item in self.waiting:
-                refused = self._send(opened, accepted, item, buffer)
-                if refused is not None:
-                    yield base.Result(item, refused)
-                    continue
+                # What went before lies with the kernel: the buffer is free.
+                ready = self._ready(opened, accepted, item, item, buffer)
                 while len(sent) >= window:
                     yield self._answered(opened)
+                if not isinstance(ready, _Ready):
+                    yield base.Result(item, ready)
+                elif self._until():
+                    break
+                else:
+                    self._send(opened, ready)
+                ready = None
             while sent:
                 yield self._answered(opened)
         except GeneratorExit:
@@ -198,39 +217,38 @@ class _Conversation:
                 while sent:
                     self._answered(opened)
             raise
+        finally:
+            if ready is not None:  # it broke off before this one's turn
+                if isinstance(ready, _Ready):
+                    ready.close()
+                if all(one.item is not item for one in sent.values()):
+                    self.waiting = itertools.chain([item], self.waiting)
 
-    def _send(
+    def _ready(
         self,
         opened: association.Association,
         accepted: dict[Pair, contexts.Context],
         item: base.Item,
+        known: base.Item,
         buffer: bytearray,
-        known: base.Item | None = None,
-    ) -> base.Outcome | None:
-        """Send one item; what became of it when it did not go. Its result tells of the item `known`."""
+    ) -> _Ready | base.Outcome:
+        """The item read, in a syntax that is taken; or why it cannot go. Results tell of the item `known`."""
         context = accepted.get((item.sop_class, item.syntax))
         if context is None:
-            return self._send_transcoded(opened, accepted, item, buffer)
+            return self._transcoded(opened, accepted, item, buffer)
         try:
             payload = _payload(item, buffer)
         except (OSError, errors.NodeError) as error:
-            return base.Failed(_unreadable(known or item, error))
-        number = opened.next_id()
-        request = command.store(number, item.sop_class, item.sop_instance, self._priority, self._originator)
-        self.sent[number] = _Sent(known or item, context.transfer, time.monotonic(), payload)
-        try:
-            opened.send(context, request, payload.parts)
-        finally:
-            payload.close()
-        return None
+            return base.Failed(_unreadable(known, error))
+        return _Ready(known, item, context, payload)
 
-    def _send_transcoded(
+    def _transcoded(
         self,
         opened: association.Association,
         accepted: dict[Pair, contexts.Context],
         item: base.Item,
         buffer: bytearray,
-    ) -> base.Outcome | None:
+    ) -> _Ready | base.Outcome:
         transcoder = self._transcoder
         targets = transcoder.targets(item) if transcoder is not None else ()
         syntax = next((uid for uid in targets if (item.sop_class, uid) in accepted), None)
@@ -244,9 +262,21 @@ class _Conversation:
         except errors.NodeError as error:
             return base.Failed(_not_made(item, syntax, error))
         try:
-            return self._send(opened, accepted, made, buffer, known=item)
+            # The bytes are read, or mapped, so that the file itself is not needed any more.
+            return self._ready(opened, accepted, made, item, buffer)
         finally:
             transcoder.drop(made)
+
+    def _send(self, opened: association.Association, ready: _Ready) -> None:
+        """Send what is ready."""
+        item, payload = ready.item, ready.payload
+        number = opened.next_id()
+        request = command.store(number, item.sop_class, item.sop_instance, self._priority, self._originator)
+        self.sent[number] = _Sent(ready.known, item.syntax, time.monotonic(), payload)
+        try:
+            opened.send(ready.context, request, payload.parts)
+        finally:
+            payload.close()
 
     def _answered(self, opened: association.Association) -> base.Result:
         """Wait for the next answer to anything that is under way."""
@@ -275,6 +305,24 @@ class _Conversation:
                 seconds=time.monotonic() - one.begun,
                 notes=one.notes,
             )
+
+
+class _Ready:
+    """An item that can be sent at once."""
+
+    __slots__ = ("context", "item", "known", "payload")
+
+    def __init__(
+        self, known: base.Item, item: base.Item, context: contexts.Context, payload: _Payload
+    ) -> None:
+        self.known = known  # what its result tells of
+        self.item = item  # as it is sent: the same, or transcoded
+        self.context = context
+        self.payload = payload
+
+    def close(self) -> None:
+        """Let go of its bytes."""
+        self.payload.close()
 
 
 class _Sent:
