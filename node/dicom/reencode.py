@@ -69,14 +69,25 @@ class _Writer:
                     raise errors.UsageError(
                         f"{vrs.show(tag)} holds compressed data, which another transfer syntax cannot hold"
                     )
-                self._head(tag, "UN", vrs.UNDEFINED)
-                self._out += self._view[offset:end]
+                self._unknown(tag, offset, end)
                 until = end
             else:
                 self._element(at)
                 until = end
         self._close_to(-1)
         return self._out
+
+    def _unknown(self, tag: int, offset: int, end: int) -> None:
+        if self._table.encoding.order == ">":
+            raise errors.UsageError(
+                f"{vrs.show(tag)} is an unknown sequence in big endian, which nothing defines"
+            )
+        if self._end:  # most would read its items in big endian too: they go as bytes that nobody looks into
+            end -= 8
+            self._head(tag, "UN", end - offset)
+        else:
+            self._head(tag, "UN", vrs.UNDEFINED)
+        self._out += self._view[offset:end]
 
     def _element(self, at: int) -> None:
         tag, vr, _, offset, end, _ = self._table.rows[at]

@@ -113,6 +113,10 @@ class _Deflating:
             self._out.write(b"\0")
 
 
+class _Icon(edit.Set):
+    """The pixel data of an image in a sequence, that was compressed."""
+
+
 class _Transcoding:
     """One data set on its way from one transfer syntax to another that is not deflated."""
 
@@ -153,6 +157,9 @@ class _Transcoding:
     def _write_elements(self, out: Output, start: int, end: int, changes: tuple[edit.Change, ...]) -> None:
         """A range of elements, changed, in the target's encoding."""
         part: Buffer = self._view[start:end]
+        compressed = [edit.Remove(one.path) for one in changes if isinstance(one, _Icon)]
+        if compressed:  # the editor sets nothing in the place of fragments: they go first
+            part = edit.edit(part, self._plain_syntax(), compressed).tobytes()
         pieces = [part] if not changes else edit.edit(part, self._plain_syntax(), changes).buffers()
         if (self._from.explicit, self._from.order) == (self._to.explicit, self._to.order):
             for piece in pieces:
@@ -183,7 +190,7 @@ class _Transcoding:
             array, photometric = codecs.decode(self._syntax, data, shown)
             where = self._path(parent)
             raw = array.tobytes()
-            found.append(edit.Set(f"{where}.PixelData", raw + b"\0" * (len(raw) & 1), vr=_vr(shown)))
+            found.append(_Icon(f"{where}.PixelData", raw + b"\0" * (len(raw) & 1), vr=_vr(shown)))
             if photometric != shown.photometric:
                 found.append(edit.Set(f"{where}.PhotometricInterpretation", photometric))
             if shown.planar:
@@ -250,15 +257,27 @@ class _Transcoding:
 
         assert self._row is not None
         if not self._table.undefined(self._row):
-            data = self._view[parts[0][0] : parts[0][1]]
-            if self._from.order == ">" and (self._table.rows[self._row][1] == "OW"):
-                return codecs.native(reencode.swapped(data, 2), shown), shown.photometric, None
-            return codecs.native(data, shown), shown.photometric, None
+            return codecs.native(self._words(*parts[0]), shown), shown.photometric, None
         joined = b"".join(self._view[a:b] for a, b in parts)
         self._possible(len(joined), shown.frame_size)
         array, photometric = codecs.decode(self._syntax, joined, shown)
         image = codestream.jpeg2000(joined) if self._codec().maybe and _is_2000(joined) else None
         return array, photometric, image
+
+    def _words(self, start: int, end: int) -> memoryview:
+        """A range of uncompressed pixel data, little endian.
+
+        In big endian, pixels of 32 bits are two words turned round, the lower one first: so says their VR,
+        and so does DCMTK. Some turn all four bytes round, and nothing in the data set tells.
+        """
+        assert self._row is not None
+        _, vr, _, offset, limit, _ = self._table.rows[self._row]
+        if self._from.order == "<" or vr != "OW":
+            return self._view[start:end]
+        # A frame of odd length begins or ends in the middle of a word.
+        begin = start - ((start - offset) & 1)
+        whole = self._view[begin : min(end + ((end - offset) & 1), limit)]
+        return memoryview(reencode.swapped(whole, 2))[start - begin : end - begin]
 
     def _possible(self, have: int, size: int) -> None:
         """Refuse a frame that its bytes cannot make, before room is made for it."""
@@ -400,7 +419,10 @@ def _verified(frame: codecs.Array, shown: pixels.Pixels, target: str, encoder: c
     """A frame compressed; what does not come back as it was is refused."""
     from node.dicom import codecs
 
-    made = encoder.encode(frame, shown)
+    try:
+        made = encoder.encode(frame, shown)
+    except (RuntimeError, ValueError) as error:  # what the libraries raise
+        raise errors.UsageError(f"a frame cannot be compressed in {target} ({error})") from error
     becomes = encoder.photometric.get(shown.photometric, shown.photometric)
     again, _ = codecs.decode(target, made, dataclasses.replace(shown, photometric=becomes))
     if again.shape != frame.shape or not bool((again == frame).all()):
