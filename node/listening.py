@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from node import commit, log, model, receive, retrieve, state, supervise, transcoding, worklist
 from node.files import journal, reader, spool
-from node.index import db
+from node.index import db, witness
 from node.scp import archive, conflict, echo, find, get, move, mpps, store, suboperations, watch
 from node.scp import commit as committing
 from node.scp import worklist as listing
@@ -70,7 +70,7 @@ class Listener:
                 command.Field.C_MOVE: self._move,
                 command.Field.C_GET: get.Get(retriever, counts, transcoder=self._transcoder),
                 **committing.Commit(self._committer, counts).handlers(),
-                **mpps.Mpps(database, counts).handlers(),
+                **mpps.Mpps(database, counts, witness.Witness(data)).handlers(),
             },
             settings.limits,
             Journalist(counts, line, self._store.ended),

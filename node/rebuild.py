@@ -14,7 +14,19 @@ from collections.abc import Callable, Iterator
 from node import errors, failpoints, log, model
 from node.dicom import header
 from node.files import layout, ledger
-from node.index import beside, commitment, db, ingest, migrate, overrides, remove, restore, words
+from node.index import (
+    beside,
+    commitment,
+    db,
+    ingest,
+    migrate,
+    overrides,
+    remove,
+    restore,
+    steps,
+    words,
+    worklist,
+)
 from node.steps import presented
 
 _BATCH = 256
@@ -285,7 +297,7 @@ class _Work:
         self._seen(self.taken)
 
     def given(self) -> None:
-        """Names, orders and commitments as the ledger has them."""
+        """Names, orders, commitments, the worklist and performed steps as the ledger has them."""
         batch: list[dict[str, object]] = []
         for fact in ledger.read(self._data):
             if not isinstance(fact, ledger.Damaged) and fact.get("kind") in _GIVEN:
@@ -302,7 +314,7 @@ class _Work:
             for fact in batch:
                 try:
                     _GIVEN[str(fact["kind"])](connection, fact)
-                except (KeyError, TypeError, ValueError) as error:
+                except (KeyError, TypeError, ValueError, errors.Permanent) as error:
                     self._skip(f"a {fact['kind']} in the ledger", repr(error))
 
     def _skip(self, what: str, why: str) -> None:
@@ -317,6 +329,10 @@ _GIVEN = {
     ledger.RESET: overrides.replay,
     ledger.COMMITMENT: commitment.replay,
     ledger.COMMITMENT_CLOSED: commitment.replay,
+    ledger.WORKLIST: worklist.replay,
+    ledger.WORKLIST_REMOVED: worklist.replay,
+    ledger.STEP: steps.replay,
+    ledger.STEP_CHANGED: steps.replay,
 }
 _WANTED = {
     "store": model.Verdict.STORED,

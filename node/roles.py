@@ -169,11 +169,12 @@ class Shared:
     def web(self, line: supervise.Line) -> None:
         """Serve health, metrics and the status page."""
         from node import pages, worklist
+        from node.index import witness
         from node.web import app, server
         from node.web import worklist as api
 
         with self._process("web"), self._database() as database:
-            desk = worklist.Desk(database)
+            desk = worklist.Desk(database, witness.Witness(self.data))
             sources = app.Sources(
                 api=api.routes(desk, self.settings.node.api_token_file, log.api_denied),
                 checks=health.checks(self.settings, database),

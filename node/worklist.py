@@ -12,7 +12,7 @@ import sqlalchemy
 from node import errors, log, model
 from node.dicom import identifier, mpps, worklist
 from node.files import worklist as folders
-from node.index import db, steps
+from node.index import db, steps, witness
 from node.index import worklist as table
 
 MOST = 50_000  # entries of the table that one query looks at
@@ -78,8 +78,9 @@ def _skipped(path: pathlib.Path, why: str) -> None:
 class Desk:
     """Where entries of the table are added, replaced and removed, each change durable and on record."""
 
-    def __init__(self, database: db.Database) -> None:
+    def __init__(self, database: db.Database, ledgers: witness.Witness | None = None) -> None:
         self._database = database
+        self._ledgers = ledgers  # without one, what the index loses is lost
 
     def add(self, fields: identifier.Fields, *, by: str) -> worklist.Entry:
         """Add an entry under a name of ours; raises UsageError or Taken."""
@@ -102,7 +103,7 @@ class Desk:
     def remove(self, name: str, *, by: str) -> worklist.Entry:
         """Take an entry away; raises NotFound."""
         with self._database.write() as connection:
-            gone = table.remove(connection, name)
+            gone = table.remove(connection, name, self._ledgers)
         if gone is None:
             raise _unknown(name)
         self._database.durable()
@@ -132,7 +133,7 @@ class Desk:
     def _put(self, entry: worklist.Entry, *, by: str, new: bool) -> bool:
         now = datetime.datetime.now(datetime.UTC)
         with self._database.write() as connection:
-            added = table.put(connection, entry, by=by, now=now, new=new)
+            added = table.put(connection, entry, by=by, now=now, new=new, ledgers=self._ledgers)
         self._database.durable()
         change = "added" if added else "replaced"
         log.worklist_changed(entry=entry.name, change=change, by=by, study=entry.study)

@@ -142,9 +142,12 @@ def remove(name: Name, config: options.Config = None, data: options.Data = None)
 @contextlib.contextmanager
 def _desk(config: pathlib.Path | None, data: pathlib.Path | None) -> Iterator[worklist.Desk]:
     from node import worklist
+    from node.files import layout
+    from node.index import witness
 
-    with opening.database(options.settings(config, data=data)) as database:
-        yield worklist.Desk(database)
+    settings = options.settings(config, data=data)
+    with opening.database(settings) as database:
+        yield worklist.Desk(database, witness.Witness(layout.Data(settings.node.data)))
 
 
 def register(app: typer.Typer) -> None:

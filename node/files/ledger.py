@@ -1,9 +1,10 @@
 """Append-only facts that no file of the store carries, a JSON line each, so that a rebuilt index is equal.
 
-Arrivals that left no file of their own (duplicates, discards), deletions, names and orders given here, and
-storage commitments stand here. A line may stand here twice after a crash; its natural key says that it is
-the same fact. What is about to be deleted stands in `open/` until its file is gone: a file for each
-transaction of the index that took rows out, written before it was committed.
+Arrivals that left no file of their own (duplicates, discards), deletions, names and orders given here,
+storage commitments, the worklist's table and performed steps stand here. A line may stand here twice after
+a crash; its natural key says that it is the same fact. What is about to be deleted stands in `open/` until
+its file is gone: a file for each transaction of the index that took rows out, written before it was
+committed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ ORDER = "order"  # of the images of a series
 RESET = "reset"  # names and order of a series are gone
 COMMITMENT = "commitment"  # a request for storage commitment that was accepted, perhaps once more
 COMMITMENT_CLOSED = "commitment-closed"  # reported, or given up
+WORKLIST = "worklist"  # an entry of the worklist's table as it was written
+WORKLIST_REMOVED = "worklist-removed"
+STEP = "step"  # a performed step as a modality began it
+STEP_CHANGED = "step-changed"  # what it said of it later
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -163,11 +163,12 @@ def carry(old: db.Database, new: db.Database) -> None:
     overrides.carry(old, new)
     with old.read() as source, new.write() as target:
         known = set(sqlalchemy.inspect(source).get_table_names())
-        for table, _ in reversed(_CARRIED):
+        carried = [
+            one for one in _CARRIED if one[0].name in known
+        ]  # the old index may be of an older revision
+        for table, _ in reversed(carried):
             target.execute(sqlalchemy.delete(table))
-        for table, counter in _CARRIED:
-            if table.name not in known:
-                continue  # an index of before its revision
+        for table, counter in carried:
             rows = [dict(row) for row in source.execute(sqlalchemy.select(table)).mappings()]
             if rows:
                 target.execute(sqlalchemy.insert(table), rows)

@@ -10,11 +10,13 @@ import dataclasses
 import datetime
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import sqlalchemy
 
 from node.dicom import identifier, mpps
-from node.index import keys, tables, words
+from node.files import ledger
+from node.index import keys, tables, witness, words
 
 _step = tables.performed_step.c
 _schedule = tables.performed_schedule.c
@@ -87,10 +89,10 @@ def create(
     sop_instance: str,
     fields: identifier.Fields,
     *,
-    state: State,
     calling: str,
     address: str,
     now: datetime.datetime,
+    ledgers: witness.Witness | None = None,
 ) -> bool:
     """Write a new step down; False when there is one of that UID.
 
@@ -99,6 +101,15 @@ def create(
     keys.lock(connection)
     if connection.execute(_ONE, {"sop_instance": sop_instance}).first() is not None:
         return False
+    if ledgers is not None:
+        ledgers.given(
+            ledger.STEP,
+            step=sop_instance,
+            fields=fields,
+            calling=calling,
+            address=address,
+            at=words.moment(now),
+        )
     key = keys.take(connection, "performed_step")
     connection.execute(
         sqlalchemy.insert(tables.performed_step).values(
@@ -107,7 +118,7 @@ def create(
             calling=words.clean(calling),
             address=address,
             created=words.moment(now),
-            **_columns(fields, state, now),
+            **_columns(fields, mpps.state_of(fields), now),
         )
     )
     rows = [
@@ -135,19 +146,37 @@ def claim(connection: sqlalchemy.Connection, sop_instance: str) -> Step | None:
 
 def change(
     connection: sqlalchemy.Connection,
-    sop_instance: str,
+    held: Step,
     fields: identifier.Fields,
     *,
-    state: State,
     now: datetime.datetime,
+    ledgers: witness.Witness | None = None,
 ) -> None:
-    """Write down what a step says now, after `claim` in the same transaction."""
-    key = connection.execute(_ONE, {"sop_instance": sop_instance}).one().key
+    """Write down what a step says now that said `held` at `claim`, in the same transaction."""
+    if ledgers is not None:
+        new = {
+            key: value for key, value in fields.items() if key not in held.fields or held.fields[key] != value
+        }
+        ledgers.given(ledger.STEP_CHANGED, step=held.sop_instance, fields=new, at=words.moment(now))
+    state = mpps.state_of(fields)
+    key = connection.execute(_ONE, {"sop_instance": held.sop_instance}).one().key
     connection.execute(
         sqlalchemy.update(tables.performed_step).where(_step.key == key).values(_columns(fields, state, now))
     )
     connection.execute(sqlalchemy.delete(tables.performed_series).where(_made.step_key == key))
     _write_series(connection, key, fields)
+
+
+def replay(connection: sqlalchemy.Connection, fact: dict[str, Any]) -> None:
+    """Do again what the ledger says of a step; after a line of a lost transaction, the next one holds."""
+    uid, fields, now = str(fact["step"]), fact["fields"], words.when(fact["at"])
+    held = claim(connection, uid)
+    if fact["kind"] == ledger.STEP:
+        if held is not None:
+            _forget(connection, uid)
+        create(connection, uid, fields, calling=fact["calling"], address=fact["address"], now=now)
+    elif held is not None:
+        change(connection, held, held.fields | fields, now=now)
 
 
 def get(connection: sqlalchemy.Connection, sop_instance: str) -> Step | None:
@@ -240,6 +269,16 @@ def _columns(fields: identifier.Fields, state: State, now: datetime.datetime) ->
         "changed": words.moment(now),
         "ended": words.moment(now) if state.final else None,
     }
+
+
+def _forget(connection: sqlalchemy.Connection, sop_instance: str) -> None:
+    key = connection.execute(_ONE, {"sop_instance": sop_instance}).one().key
+    for table, column in (
+        (tables.performed_series, _made.step_key),
+        (tables.performed_schedule, _schedule.step_key),
+        (tables.performed_step, _step.key),
+    ):
+        connection.execute(sqlalchemy.delete(table).where(column == key))
 
 
 def _write_series(connection: sqlalchemy.Connection, key: int, fields: identifier.Fields) -> None:

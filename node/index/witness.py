@@ -32,5 +32,5 @@ class Witness:
         failpoints.hit("remove.after-intent")
 
     def given(self, kind: str, **fact: object) -> None:
-        """Say what a person gave to a series or an image."""
+        """Say what a person gave to a series, an image or the worklist, or what a modality reported."""
         ledger.append(self._data, [{"kind": kind, **fact}], sync=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+from typing import Any
 
 import sqlalchemy
 
 from node import errors
 from node.dicom import identifier, match, ranges, worklist
-from node.index import keys, tables, words
+from node.files import ledger
+from node.index import keys, tables, witness, words
 
 _entry = tables.worklist_entry.c
 _ONE = sqlalchemy.select(tables.worklist_entry).where(_entry.name == sqlalchemy.bindparam("entry_name"))
@@ -32,7 +34,13 @@ class Taken(errors.Permanent):
 
 
 def put(
-    connection: sqlalchemy.Connection, entry: worklist.Entry, *, by: str, now: datetime.datetime, new: bool
+    connection: sqlalchemy.Connection,
+    entry: worklist.Entry,
+    *,
+    by: str,
+    now: datetime.datetime,
+    new: bool,
+    ledgers: witness.Witness | None = None,
 ) -> bool:
     """Add an entry, or replace the one of its name unless it must be `new`; whether it was added.
 
@@ -52,6 +60,8 @@ def put(
             f"entry {other} is about step {values['step_id']} of study {values['study']} already: "
             "give another ScheduledProcedureStepID, or replace that entry"
         )
+    if ledgers is not None:
+        ledgers.given(ledger.WORKLIST, name=entry.name, fields=entry.fields, by=by, at=words.moment(now))
     if found is not None:
         connection.execute(
             sqlalchemy.update(tables.worklist_entry).where(_entry.key == found.key).values(values)
@@ -66,14 +76,31 @@ def put(
     return True
 
 
-def remove(connection: sqlalchemy.Connection, name: str) -> worklist.Entry | None:
+def remove(
+    connection: sqlalchemy.Connection, name: str, ledgers: witness.Witness | None = None
+) -> worklist.Entry | None:
     """Take an entry away; what it said, or nothing when there is none."""
     keys.lock(connection)
     found = connection.execute(_ONE, {"entry_name": name}).first()
     if found is None:
         return None
+    if ledgers is not None:
+        ledgers.given(ledger.WORKLIST_REMOVED, name=name)
     connection.execute(sqlalchemy.delete(tables.worklist_entry).where(_entry.key == found.key))
     return _row(found).entry
+
+
+def replay(connection: sqlalchemy.Connection, fact: dict[str, Any]) -> None:
+    """Do again what the ledger says of an entry."""
+    name = str(fact["name"])
+    if fact["kind"] == ledger.WORKLIST_REMOVED:
+        remove(connection, name)
+        return
+    entry = worklist.Entry(name, fact["fields"])
+    # The last word on a step is the one that came about: another entry's line was of a lost transaction.
+    same = (_entry.study == entry.study, _entry.step_id == entry.step_id, _entry.name != name)
+    connection.execute(sqlalchemy.delete(tables.worklist_entry).where(*same))
+    put(connection, entry, by=str(fact["by"]), now=words.when(fact["at"]), new=False)
 
 
 def get(connection: sqlalchemy.Connection, name: str) -> Row | None:

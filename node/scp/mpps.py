@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from node import errors, log, metrics
 from node.dicom import identifier, mpps, statuses, uids
-from node.index import db, steps
+from node.index import db, steps, witness
 from node.wire import acceptor, association, command, contexts
 
 ENDED = 0xA506  # Error ID (PS3.4 F.7.2.2.3): the step can no longer be updated
@@ -50,9 +50,12 @@ _Work = Callable[[association.Association, association.Message], Answer]
 class Mpps:
     """Answers N-CREATE, N-SET and N-GET for performed procedure steps."""
 
-    def __init__(self, database: db.Database, counts: metrics.Metrics) -> None:
+    def __init__(
+        self, database: db.Database, counts: metrics.Metrics, ledgers: witness.Witness | None = None
+    ) -> None:
         self._database = database
         self._counts = counts
+        self._ledgers = ledgers  # without one, what the index loses is lost
 
     def handlers(self) -> Mapping[int, acceptor.Handler]:
         """What this answers, by command field."""
@@ -87,10 +90,10 @@ class Mpps:
                 connection,
                 uid,
                 fields,
-                state=mpps.state_of(fields),
                 calling=facts.calling,
                 address=facts.address,
                 now=datetime.datetime.now(datetime.UTC),
+                ledgers=self._ledgers,
             )
         if not fresh:
             raise Refused(statuses.DUPLICATE_INSTANCE, f"there is a step {uid} already")
@@ -115,7 +118,8 @@ class Mpps:
                 raise Refused(statuses.NO_SUCH_INSTANCE, f"there is no step {uid}")
             fields = mpps.change(held.fields, asked)
             state = mpps.state_of(fields)
-            steps.change(connection, uid, fields, state=state, now=datetime.datetime.now(datetime.UTC))
+            now = datetime.datetime.now(datetime.UTC)
+            steps.change(connection, held, fields, now=now, ledgers=self._ledgers)
         self._database.durable()
         made = steps.made(fields)
         facts = link.facts

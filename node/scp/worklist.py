@@ -1,4 +1,4 @@
-"""Modality Worklist: which scheduled steps a modality asks for (PS3.4 annex K), for the one C-FIND handler."""
+"""Modality Worklist: the scheduled steps that a modality asks for (PS3.4 annex K), for the C-FIND handler."""
 
 from __future__ import annotations
 

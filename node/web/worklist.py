@@ -115,7 +115,7 @@ class _Api:
         except ClientDisconnect:
             return _refused(400, "the body broke off")  # for nobody: the caller has gone
         except errors.Transient:
-            return _refused(503, "the index does not answer; try again")
+            return _refused(503, "the index or the disk does not answer; try again")
 
 
 def _refused(status: int, why: str) -> Response:

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from node import errors
+from node import worklist as worklists
 from node.dicom import identifier, mpps, worklist
-from node.index import db, migrate, restore, steps, tables
+from node.files import ledger
+from node.index import db, migrate, restore, steps, tables, witness
 from node.index import worklist as table
-from tests import indexed
+from tests import indexed, stored
 
 LATER = indexed.START + datetime.timedelta(minutes=10)
 TIMES = ("0800", "0915", "235959.5")
@@ -140,25 +142,29 @@ def _made(*series: tuple[str, int], status: str = "IN PROGRESS") -> identifier.F
     }
 
 
-def _create(database: db.Database, uid: str, fields: identifier.Fields) -> bool:
+def _create(
+    database: db.Database, uid: str, fields: identifier.Fields, ledgers: witness.Witness | None = None
+) -> bool:
     with database.write() as connection:
         return steps.create(
             connection,
             uid,
             fields,
-            state=mpps.state_of(fields),
             calling="CT1",
             address="192.0.2.1",
             now=indexed.START,
+            ledgers=ledgers,
         )
 
 
-def _change(database: db.Database, uid: str, fields: identifier.Fields) -> None:
+def _change(
+    database: db.Database, uid: str, fields: identifier.Fields, ledgers: witness.Witness | None = None
+) -> None:
     with database.write() as connection:
         held = steps.claim(connection, uid)
         assert held is not None
         whole = held.fields | fields
-        steps.change(connection, uid, whole, state=mpps.state_of(whole), now=LATER)
+        steps.change(connection, held, whole, now=LATER, ledgers=ledgers)
 
 
 def test_a_step_says_how_many_instances_its_series_have(database: db.Database) -> None:
@@ -206,6 +212,42 @@ def test_a_rebuild_takes_over_what_only_the_index_knew(tmp_path: pathlib.Path) -
     assert _create(new, "1.9.2", _begun())
     old.close()
     new.close()
+
+
+def test_the_ledger_alone_makes_both_again(database: db.Database, tmp_path: pathlib.Path) -> None:
+    data = stored.data(tmp_path)
+    ledgers = witness.Witness(data)
+    desk = worklists.Desk(database, ledgers)
+    for number in (1, 2, 3):
+        desk.put(f"e-{number}", dict(_entry(number).fields), by="test")
+    desk.put("e-2", dict(_entry(2, PatientName="=洪^吉洞").fields), by="other")
+    desk.remove("e-3", by="test")
+    desk.put("again", dict(_entry(3).fields), by="test")
+    for uid in ("1.9.1", "1.9.2"):
+        _create(database, uid, _begun(("1.2.1", "SPS-1")), ledgers)
+    _change(database, "1.9.1", _made(("1.5", 1)), ledgers)
+    _change(database, "1.9.1", _made(("1.5", 3), ("1.6", 1), status="DISCONTINUED"), ledgers)
+    # A transaction that was lost after its line was written, and done again.
+    ledgers.given(
+        "step", step="1.9.3", fields=_begun(), calling="X", address="", at="2026-11-21T08:00:00.000000"
+    )
+    _create(database, "1.9.3", _begun(("1.2.2", "SPS-2")), ledgers)
+
+    made = indexed.sqlite(tmp_path, "made.db")
+    replays = {"worklist": table.replay, "step": steps.replay}
+    with made.write() as connection:
+        for fact in ledger.read(data):
+            assert isinstance(fact, dict)
+            replays[str(fact["kind"]).partition("-")[0]](connection, fact)
+    with made.read() as one, database.read() as other:
+        ours, theirs = table.page(one, limit=10), table.page(other, limit=10)
+        assert ours == theirs
+        assert [row.entry.name for row in ours] == ["e-1", "e-2", "again"]
+        assert steps.each(one) == steps.each(other)
+        assert len(steps.each(one)) == 3
+        assert steps.signals(one, "1.5") == steps.signals(other, "1.5") != []
+        assert steps.of_studies(one, ["1.2.1"]) == steps.of_studies(other, ["1.2.1"]) != {}
+    made.close()
 
 
 def test_a_rebuild_takes_over_from_an_index_of_before_the_worklist(tmp_path: pathlib.Path) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from node import cli, log, model
 from node.dicom import identifier
-from tests import indexed, make
+from tests import indexed, make, stored
 
 Run = Callable[..., Any]
 ENTRY = {
@@ -27,6 +27,7 @@ ENTRY = {
 def run(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run `worklist WORDS` on a node that holds nothing."""
     log.configure(model.LogSettings(), "test", io.StringIO())
+    stored.data(tmp_path)
     indexed.sqlite(tmp_path, "index.sqlite").close()
     monkeypatch.chdir(tmp_path)
     program = cli.program(["worklist"])

@@ -153,6 +153,7 @@ def test_a_list_in_parts(node: Node) -> None:
 def test_a_list_says_how_far_the_work_is(node: Node) -> None:
     node.desk.put("e-1", _entry(StudyInstanceUID="1.2.99"), by="test")
     fields: Any = {
+        "PerformedProcedureStepStatus": "IN PROGRESS",
         "Modality": "CT",
         "PerformedStationAETitle": "CT1",
         "ScheduledStepAttributesSequence": [
@@ -164,7 +165,6 @@ def test_a_list_says_how_far_the_work_is(node: Node) -> None:
             connection,
             "1.2.3.4",
             fields,
-            state=steps.State.IN_PROGRESS,
             calling="CT1",
             address="",
             now=indexed.START,
