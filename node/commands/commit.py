@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from node import errors
-from node.commands import echo, options, output, targets
+from node.commands import echo, options, output, persist, targets
 
 
 def commit(
@@ -22,6 +22,7 @@ def commit(
         int | None,
         typer.Option(metavar="PORT", min=1, max=65535, help="Take the report here.", show_default=False),
     ] = None,
+    retries: options.Retries = 3,
     config: options.Config = None,
     aet: options.Aet = None,
     as_json: options.Json = False,
@@ -47,7 +48,10 @@ def commit(
     if not items:
         raise errors.UsageError(f"there is no DICOM instance in {', '.join(map(str, path))}")
     references = [commitment.Reference(item.sop_class, item.sop_instance) for item in items]
-    report = sending.request(to, settings.node.aet, settings.tls, references, wait=wait, listen=listen)
+    report = persist.tried(
+        lambda: sending.request(to, settings.node.aet, settings.tls, references, wait=wait, listen=listen),
+        retries,
+    )
     if report is None:
         raise errors.Transient(
             f"{peer} took the request and did not report within {wait:g} s"

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from node.commands import options, output, targets
+from node import errors
+from node.commands import options, output, persist, targets
 
 Peer = Annotated[
     str,
@@ -16,6 +17,7 @@ Peer = Annotated[
 
 def echo(
     peer: Peer,
+    retries: options.Retries = 0,
     config: options.Config = None,
     aet: options.Aet = None,
     as_json: options.Json = False,
@@ -28,7 +30,12 @@ def echo(
     to = targets.peer(peer, settings)
     from node.send import dimse
 
-    said = dimse.echo(to, settings)
+    try:
+        said = persist.tried(lambda: dimse.echo(to, settings), retries)
+    except errors.NodeError as error:
+        if as_json:
+            output.as_json({"peer": peer, "ok": False, "says": str(error)})
+        raise
     if as_json:
         output.as_json({"peer": peer, "ok": True, "says": said})
     else:

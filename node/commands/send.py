@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from node import errors
-from node.commands import options, output, targets
+from node.commands import options, output, persist, targets
 
 if TYPE_CHECKING:
     from node.send import base
@@ -32,6 +32,7 @@ class Summary:
     skipped: int = 0  # files in folders that are no DICOM instances
     size: int = 0  # bytes of the data sets that were sent
     seconds: float = 0.0  # from the first file to the last answer
+    cancelled: bool = False  # by Ctrl-C: what was not sent is not counted
 
     @property
     def ok(self) -> bool:
@@ -51,9 +52,7 @@ def send(
     path: Annotated[
         list[pathlib.Path], typer.Argument(metavar="PATH...", help="DICOM files, or folders of them.")
     ],
-    retries: Annotated[
-        int, typer.Option(min=0, metavar="N", help="How often what may pass is tried again.")
-    ] = 3,
+    retries: options.Retries = 3,
     config: options.Config = None,
     aet: options.Aet = None,
     as_json: options.Json = False,
@@ -79,6 +78,8 @@ def send(
     lines = _Lines()
     total = None if as_json else sum(1 for _ in gather.files(path))
     with (
+        persist.stoppable() as stop,
+        stop.calls(_nothing),
         transcoding.Transcoder() as transcoder,
         contextlib.closing(link.Pool()) as pool,
         output.progress(f"to {peer}", total, shown=not as_json) as advance,
@@ -90,16 +91,24 @@ def send(
             retries=retries,
             advance=advance,
             tell=_json_line if as_json else lines,
+            pause=stop.pause,
+            stopped=lambda: stop.asked,
         )
     lines.close()
     if as_json:
         output.line({"summary": dataclasses.asdict(summary)})
     else:
         print(_words(summary, sender.describe()))
+    if summary.cancelled:
+        raise errors.Permanent(f"cancelled after {summary.sent} were sent")
     if not summary.ok:
         raise errors.Transient(f"{summary.failed} of {summary.sent + summary.failed} did not arrive")
     if not summary.sent:
         raise errors.UsageError(f"there is no DICOM instance in {', '.join(map(str, path))}")
+
+
+def _nothing() -> None:
+    """The association is released by itself once nothing more is sent."""
 
 
 def run(
@@ -110,8 +119,9 @@ def run(
     advance: Callable[[int], object],
     tell: Callable[[pathlib.Path, str, bool], None],
     pause: Callable[[float], None] = time.sleep,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Summary:
-    """Send everything; what may pass is tried again after a growing pause."""
+    """Send everything, or until it is stopped; what may pass is tried again after a growing pause."""
     summary = Summary()
     begun = time.monotonic()
     batch: list[base.Item] = []
@@ -128,9 +138,12 @@ def run(
             continue
         batch.append(one)
         if len(batch) == _BATCH:
-            _send_batch(sender, batch, summary, retries, advance, tell, pause)
+            _send_batch(sender, batch, summary, retries, advance, tell, pause, stopped)
             batch = []
-    _send_batch(sender, batch, summary, retries, advance, tell, pause)
+        if stopped():
+            break
+    _send_batch(sender, batch, summary, retries, advance, tell, pause, stopped)
+    summary.cancelled = stopped()
     summary.seconds = time.monotonic() - begun
     return summary
 
@@ -143,12 +156,16 @@ def _send_batch(
     advance: Callable[[int], object],
     tell: Callable[[pathlib.Path, str, bool], None],
     pause: Callable[[float], None],
+    stopped: Callable[[], bool],
 ) -> None:
     from node.send import base
 
     for attempt in range(retries + 1):
         again: list[base.Item] = []
-        for result in sender.send(items):
+        if stopped():
+            return
+        firsts = list({(item.sop_class, item.syntax): item for item in items}.values())
+        for result in sender.send(base.Stream(firsts, items.__iter__, stopped)):
             match result.outcome:
                 case base.Done(_, why):
                     summary.sent += 1

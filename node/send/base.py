@@ -101,5 +101,5 @@ class Sender(Protocol):
     def describe(self) -> str:
         """Where this sends to, in words."""
 
-    def send(self, items: Sequence[Item]) -> Iterator[Result]:
+    def send(self, items: Sequence[Item] | Stream) -> Iterator[Result]:
         """Send each item once and yield its result; every item gets exactly one, in any order."""

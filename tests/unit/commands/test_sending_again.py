@@ -25,9 +25,12 @@ class Moody:
     def describe(self) -> str:
         return "a moody place"
 
-    def send(self, items: Sequence[base.Item]) -> Iterator[base.Result]:
+    def send(self, items: Sequence[base.Item] | base.Stream) -> Iterator[base.Result]:
         self.asked += 1
-        for item in items:
+        assert isinstance(items, base.Stream)
+        for item in items.each():
+            if items.until():
+                return
             outcome = self.moods[item.sop_instance].pop(0)
             yield base.Result(item, outcome, size=item.size if isinstance(outcome, base.Done) else 0)
 
@@ -62,6 +65,21 @@ def test_it_is_not_tried_for_ever() -> None:
     assert sender.asked == 3
     assert (summary.sent, summary.failed, summary.ok) == (0, 1, False)
     assert told == ["1.dcm full False"]
+
+
+def test_stopped_it_sends_no_more_and_counts_what_arrived() -> None:
+    sender = Moody({f"1.2.{number}": [base.Done(0)] for number in range(9)})
+    sent: list[int] = []
+    summary = send.run(
+        sender,
+        [_item(number) for number in range(9)],
+        retries=3,
+        advance=sent.append,
+        tell=lambda *_: None,
+        pause=lambda _: None,
+        stopped=lambda: len(sent) == 4,
+    )
+    assert (summary.sent, summary.failed, summary.cancelled, sender.asked) == (4, 0, True, 1)
 
 
 def test_a_failure_is_not_tried_again_and_a_warning_is_told() -> None:
