@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-
-import typer
+from typing import TYPE_CHECKING
 
 from node import errors
+
+if TYPE_CHECKING:
+    import typer
 
 # Which file of `commands/` a command lives in, in the order of the help.
 COMMANDS = {
@@ -41,6 +43,8 @@ COMMANDS = {
 
 def program(words: Sequence[str] = ()) -> typer.Typer:
     """Return the program; of its commands only the one that the words name, if they name one."""
+    import typer  # takes longer than most edits: see `plain`
+
     app = typer.Typer(
         name="dicom-node",
         no_args_is_help=True,
@@ -67,7 +71,9 @@ def _about() -> None:
 def main() -> None:
     """Run the program; what was raised on purpose ends it with one sentence."""
     try:
-        program(sys.argv[1:])()
+        words = sys.argv[1:]
+        if not _plainly(words):
+            program(words)()
     except (errors.ConfigError, errors.UsageError) as error:
         _say(error)
         sys.exit(2)
@@ -78,6 +84,19 @@ def main() -> None:
         # The reader of our output went away (`| head`): nothing is wrong, and nothing is left to say.
         sys.stderr.close()
         sys.exit(141)
+
+
+def _plainly(words: Sequence[str]) -> bool:
+    """Do what the words say where they need no explaining; whether that was done."""
+    if words[:1] != ["edit"]:
+        return False
+    from node.commands import editing, plain
+
+    asked = plain.edit(words[1:])
+    if asked is None:
+        return False
+    editing.run(**asked)
+    return True
 
 
 def _say(error: errors.NodeError) -> None:

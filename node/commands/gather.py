@@ -10,14 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from node import errors
+from node.commands import finding
 from node.dicom import header, part10, uids
 from node.send import base
 
 if TYPE_CHECKING:
     from node.steps import coerce
 
-_NOT_DICOM = frozenset({"DICOMDIR"})  # an index of files, not an instance
 _EMPTY_FILE = "the file is empty"
+files = finding.files
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,21 +28,6 @@ class Skipped:
     path: pathlib.Path  # the file
     why: str  # one sentence
     named: bool  # the person named this file itself, so that skipping it is a failure
-
-
-def files(paths: Iterable[pathlib.Path]) -> Iterator[tuple[pathlib.Path, bool]]:
-    """Yield each file below the paths in order of name, and whether it was named itself."""
-    for path in paths:
-        if path.is_dir():
-            for folder, folders, names in os.walk(path):
-                folders.sort()
-                for name in sorted(names):
-                    if name not in _NOT_DICOM and not name.startswith("."):
-                        yield pathlib.Path(folder, name), False
-        elif path.exists():
-            yield path, True
-        else:
-            raise errors.UsageError(f"{str(path)!r} does not exist: give a DICOM file or a folder of them")
 
 
 def items(

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from node import model
-
 
 def as_json(value: object) -> None:
     """Print a value of ours as JSON."""
@@ -26,6 +24,8 @@ def line(value: object) -> None:
 
 
 def _plain(value: object) -> object:
+    from node import model  # most commands print no JSON
+
     if isinstance(value, model.ImageId | pathlib.Path):
         return str(value)
     if isinstance(value, enum.Enum):

@@ -109,7 +109,7 @@ def _try(coercion: presented.Prepared, body: memoryview, arrival: model.Arrival)
 
 
 def _show(coerced: _Coerced) -> None:
-    from node.commands import edit
+    from node.commands import editing
 
     if coerced.refused:
         print(f"  {coerced.refused}")
@@ -119,7 +119,7 @@ def _show(coerced: _Coerced) -> None:
     for note in coerced.notes:
         print(f"    {note}")
     for one in coerced.differences:
-        print(f"  {edit.difference(one)}")
+        print(f"  {editing.difference(one)}")
 
 
 def _read(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from node import model
+from typing import TYPE_CHECKING
+
 from node.dicom import inflating, layouts, shapes
 from node.dicom import syntax as syntaxes
 from node.dicom import vr as vrs
 from node.dicom import walk as walking
 from node.dicom.syntax import Buffer
+
+if TYPE_CHECKING:
+    from node import model
 
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 _NEVER = walking.NEVER
@@ -31,7 +35,7 @@ def check(
         small = syntaxes.inflated(buffer, min(cap, inflating.SMALL))
         if small is None:
             found = inflating.check(buffer, _UIDS, cap=cap, depth=depth)
-            return model.Identity(*(_uid(found.get(tag, b""), 0, 256) for tag in _UIDS))
+            return _identity(*(_uid(found.get(tag, b""), 0, 256) for tag in _UIDS))
         buffer = small
     end = len(buffer)
     try:
@@ -43,7 +47,13 @@ def check(
     for tag in _UIDS:
         at = top.get(tag)
         uids.append("" if at is None else _uid(buffer, rows[at][3], rows[at][4]))
-    return model.Identity(*uids)
+    return _identity(*uids)
+
+
+def _identity(sop_class: str, sop_instance: str, study: str, series: str) -> model.Identity:
+    from node import model  # all the program's words: whoever only edits bytes need not wait for them
+
+    return model.Identity(sop_class, sop_instance, study, series)
 
 
 def _check_without_table(buffer: Buffer, end: int, enc: syntaxes.Encoding, depth: int) -> model.Identity:
@@ -151,7 +161,7 @@ def _check_without_table(buffer: Buffer, end: int, enc: syntaxes.Encoding, depth
         if name == "UN":
             explicit = False
         sequence, pos = True, offset
-    return model.Identity(uids[_SOP_CLASS], uids[_SOP_INSTANCE], uids[_STUDY], uids[_SERIES])
+    return _identity(uids[_SOP_CLASS], uids[_SOP_INSTANCE], uids[_STUDY], uids[_SERIES])
 
 
 def _uid(buffer: Buffer, start: int, end: int) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import uuid
 
 _VALID = re.compile(r"[0-9.]{1,64}")
 _STRICT = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
@@ -26,6 +24,8 @@ def strict(uid: str) -> bool:
 
 def new() -> str:
     """A UID that nobody else has, below 2.25 (PS3.5 B.2)."""
+    import uuid  # looks at the whole machine when it is loaded
+
     return f"{UUID_ROOT}.{uuid.uuid4().int}"
 
 
@@ -36,6 +36,8 @@ def derived(root: str, *parts: str) -> str:
     another UID than ("a", "bc"). Without a secret among the parts, who knows the original UID can
     find the derived one.
     """
+    import hashlib  # loads OpenSSL
+
     digest = hashlib.blake2b(digest_size=16, person=b"node uids")
     for part in (root, *parts):
         raw = part.encode()

@@ -26,8 +26,9 @@ import datetime
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from node import errors, model
+from node import errors
 from node.dicom import changes as words
 from node.dicom import edit, encode, uids, values
 from node.dicom import path as paths
@@ -35,6 +36,9 @@ from node.dicom import syntax as syntaxes
 from node.dicom import vr as vrs
 from node.dicom.values import Value
 from node.steps import shape
+
+if TYPE_CHECKING:
+    from node import model
 
 _NO_TEXT = values.BYTES_VRS | {"AT", "SQ"}
 _PROBE = encode.Form(explicit=True, order="<", sets=("ISO_IR 192",))  # every text can be written in it
