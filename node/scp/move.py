@@ -11,7 +11,8 @@ from typing import Self
 from node import errors, metrics, model, retrieve
 from node.dicom import statuses
 from node.scp import suboperations
-from node.send import base, dimse, link
+from node.send import base, dimse
+from node.send import link as sending
 from node.steps import coerce
 from node.wire import association, command, faults
 
@@ -85,7 +86,7 @@ class Move:
         counts: metrics.Metrics,
         *,
         transcoder: base.Transcoder | None = None,
-        pool: link.Pool | None = None,
+        pool: sending.Pool | None = None,
     ) -> None:
         self.reach = reach  # replaced at a reload
         self._retriever = retriever
@@ -109,7 +110,7 @@ class Move:
             suboperations.answer(link, message, refused.status, str(refused))
             self._journal.refused(link, wanted, refused, title[:16], time.perf_counter() - begun)
             return
-        tally = suboperations.Tally(chosen)
+        tally = suboperations.Tally(chosen, sending.where(target.peer))
         status: int | None = None
         try:
             cancelled = self._send(link, message, target, chosen, tally, reach.tls)

@@ -75,7 +75,9 @@ def choose(
 class Tally:
     """How far a retrieval has come; remaining, completed, failed and warning are its total at any moment."""
 
-    def __init__(self, chosen: retrieve.Chosen) -> None:
+    def __init__(self, chosen: retrieve.Chosen, to: str = "") -> None:
+        """`to` is how reasons name the destination: who asked knows it, and a comment has 64 characters."""
+        self._to = to
         self.total = chosen.total
         self.completed = 0  # sent, and taken without a remark
         self.warning = 0  # sent, and taken with a remark
@@ -104,7 +106,9 @@ class Tally:
                 self.size += result.size
             case base.Retry(why) | base.Failed(why):
                 # Where our files lie is nobody's business but ours.
-                self._fail(self._chosen.held_as(result.item), why.replace(str(result.item.path), "its file"))
+                why = why.replace(str(result.item.path), "its file")
+                why = why.replace(self._to, "it") if self._to else why
+                self._fail(self._chosen.held_as(result.item), why)
         self.look()
 
     def look(self) -> None:
