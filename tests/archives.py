@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import pathlib
 import socket
 import subprocess
@@ -99,6 +100,28 @@ def dcmqrscp(work: pathlib.Path) -> Iterator[Archive]:
     )
     with _running([peers.require("dcmqrscp"), "-c", str(work / "cfg")], port, work):
         yield Archive(f"ARCHIVE@127.0.0.1:{port}", mover)
+
+
+@contextlib.contextmanager
+def orthanc(work: pathlib.Path) -> Iterator[Archive]:
+    """Orthanc, empty."""
+    port, mover = free_port(), free_port()
+    work.mkdir(parents=True)
+    configuration = {
+        "StorageDirectory": str(work / "storage"),
+        "IndexDirectory": str(work / "storage"),
+        "HttpServerEnabled": False,
+        "DicomPort": port,
+        "DicomAet": "ORTHANC",
+        "DicomAlwaysAllowGet": True,
+        "DicomAlwaysAllowFind": True,
+        "DicomAlwaysAllowMove": True,
+        "DicomModalities": {"us": ["NODE", "127.0.0.1", mover]},
+        "Plugins": [],
+    }
+    (work / "orthanc.json").write_text(json.dumps(configuration))
+    with _running([peers.require("Orthanc"), str(work / "orthanc.json")], port, work):
+        yield Archive(f"ORTHANC@127.0.0.1:{port}", mover)
 
 
 @contextlib.contextmanager

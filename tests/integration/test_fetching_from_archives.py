@@ -179,6 +179,29 @@ def test_what_was_not_sent_for_us_is_not_taken(tmp_path: pathlib.Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_orthanc_is_asked_and_fetched_from_both_ways(tmp_path: pathlib.Path) -> None:
+    compressed = make.instance(
+        9, seed="jpeg", study=UID, syntax=make.JPEG_BASELINE, fragments=[b"\xff\xd8" * 90]
+    )
+    held = [*STUDY, compressed]
+    make.files(tmp_path / "in", held)
+    with archives.orthanc(tmp_path / "orthanc") as archive:
+        assert program("send", archive.address, tmp_path / "in").code == 0
+        ran = program("find", archive.address, "name=ALPHA*", "--json")
+        answer = json.loads(ran.out.splitlines()[0])
+        assert (answer["NumberOfStudyRelatedInstances"], answer["StudyInstanceUID"]) == ("5", UID)
+        assert set(answer["ModalitiesInStudy"].split("\\")) <= {"CT", "OT", "MR"}
+        words = ["name=ALPHA*", "--out", tmp_path / "got"]
+        assert program("get", archive.address, *words).code == 0
+        words = [f"study={UID}", "--out", tmp_path / "moved", "--port", archive.mover]
+        assert program("move", archive.address, *words).code == 0
+    for out in ("got", "moved"):
+        found = {path.stem: pydicom.dcmread(path) for path in (tmp_path / out).rglob("*.dcm")}
+        assert set(found) == {one.sop_instance for one in held}
+        # What is stored compressed comes as it is.
+        assert found[compressed.sop_instance].file_meta.TransferSyntaxUID == make.JPEG_BASELINE
+
+
 # -- archives that do what they should not ----------------------------------------------------------
 
 
