@@ -67,6 +67,7 @@ def associate_request(
     called: str = "NODE",
     maximum: int = 131072,
     roles: Mapping[str, tuple[int, int]] | None = None,
+    extended: Mapping[str, bytes] | None = None,
     version: int = 1,
     application: str = APPLICATION,
 ) -> bytes:
@@ -79,6 +80,8 @@ def associate_request(
     user = _item(0x51, struct.pack(">I", maximum)) + _item(0x52, make.uid("raw").encode())
     for abstract, (scu, scp) in (roles or {}).items():
         user += _item(0x54, struct.pack(">H", len(abstract)) + abstract.encode() + bytes((scu, scp)))
+    for abstract, information in (extended or {}).items():
+        user += _item(0x56, struct.pack(">H", len(abstract)) + abstract.encode() + information)
     items += _item(0x50, user)
     titles = called.encode().ljust(16) + calling.encode().ljust(16)
     return pdu(RQ, struct.pack(">Hxx", version) + titles + bytes(32) + items)
@@ -183,6 +186,7 @@ class Caller:
                 raise
         self.accepted: dict[tuple[str, str], int] = {}  # (abstract, transfer syntax) -> context id
         self.results: dict[int, int] = {}  # context id -> result
+        self.extended: dict[str, bytes] = {}  # what the peer answered to extended negotiation
         self.maximum = 16384  # what the peer takes
         self._message = 0
 
@@ -240,8 +244,19 @@ class Caller:
                 self._context(inner, contexts)
             elif item == 0x50 and inner[:1] == b"\x51":
                 self.maximum = struct.unpack_from(">I", inner, 4)[0] or 131072
+                self._extended(inner)
             at += 4 + length
         return self
+
+    def _extended(self, user: bytes) -> None:
+        at = 0
+        while at + 4 <= len(user):
+            item, length = struct.unpack_from(">BxH", user, at)
+            if item == 0x56:
+                name = struct.unpack_from(">H", user, at + 4)[0]
+                abstract = user[at + 6 : at + 6 + name].decode().rstrip("\0")
+                self.extended[abstract] = user[at + 6 + name : at + 4 + length]
+            at += 4 + length
 
     def _context(self, inner: bytes, contexts: Sequence[Context]) -> None:
         number, result = inner[0], inner[2]
@@ -308,11 +323,13 @@ class Caller:
 
     def release(self) -> None:
         """A-RELEASE, and close."""
-        self.send(pdu(RELEASE_RQ, bytes(4)))
-        kind, _ = self.read_pdu()
-        if kind != RELEASE_RP:
-            raise ValueError(f"PDU type {kind} in answer to a release")
-        self.close()
+        try:
+            self.send(pdu(RELEASE_RQ, bytes(4)))
+            kind, _ = self.read_pdu()
+            if kind != RELEASE_RP:
+                raise ValueError(f"PDU type {kind} in answer to a release")
+        finally:
+            self.close()
 
 
 def contexts(instances: Iterable[make.Made]) -> list[Context]:

@@ -94,6 +94,7 @@ class Journal:
         )
         # From here on everything of earlier processes is complete, and the reader may go to its ends.
         self._position.publish(self._next, 0)
+        self._position.set(position.ENDED, self._position.get(position.WRITTEN))
         self.poke()
 
     def _floor(self) -> int:
@@ -228,6 +229,12 @@ class Journal:
         segments.note(self._data.degraded, why)
         self._tell(why)
 
+    def ended(self) -> None:
+        """Say that a sender is done: who looks from now on finds all that was acknowledged to it."""
+        with self._lock:
+            if not self._closed:
+                self._position.set(position.ENDED, self._position.get(position.WRITTEN))
+
     def poke(self) -> None:
         """Wake the adopter."""
         # A full pipe has woken it already; one without a reader starts by looking.
@@ -240,6 +247,7 @@ class Journal:
             if self._closed:
                 return
             self._closed = True
+            self._position.set(position.ENDED, self._position.get(position.WRITTEN))
         self._ring.close()
         self._release()
 
@@ -292,22 +300,38 @@ def places(data: layout.Data) -> dict[str, tuple[int, int]]:
     return known
 
 
-def barrier(data: layout.Data, timeout: float) -> bool:
-    """Wait until what any process acknowledged before now has been adopted; False when time ran out."""
+def _never() -> bool:
+    return False
+
+
+def barrier(
+    data: layout.Data, timeout: float, *, ended: bool = False, unless: Callable[[], bool] = _never
+) -> bool:
+    """Wait until what any process acknowledged before now has been adopted; False when time ran out.
+
+    With `ended`, only what was acknowledged to senders that are done: who sends at full speed is always
+    ahead of what is filed. `unless` says that nobody waits any more.
+    """
+    word = position.ENDED if ended else position.WRITTEN
     waiting: list[tuple[position.Position, int]] = []
     try:
         for slot in data.slots():
             path = data.slot(slot) / "position"
             if path.exists():
                 found = position.Position(path)
-                waiting.append((found, found.get(position.WRITTEN)))
-        return _adopted(data, waiting, timeout)
+                waiting.append((found, found.get(word)))
+        return _adopted(data, waiting, timeout, unless)
     finally:
         for found, _ in waiting:
             found.close()
 
 
-def _adopted(data: layout.Data, waiting: list[tuple[position.Position, int]], timeout: float) -> bool:
+def _adopted(
+    data: layout.Data,
+    waiting: list[tuple[position.Position, int]],
+    timeout: float,
+    unless: Callable[[], bool],
+) -> bool:
     def behind() -> bool:
         # A place at offset 0 was announced, not written: nothing stands there to wait for.
         return any(p.get(position.ADOPTED) < written for p, written in waiting if written & _MASK)
@@ -319,7 +343,7 @@ def _adopted(data: layout.Data, waiting: list[tuple[position.Position, int]], ti
         deadline = time.monotonic() + timeout
         pause = 0.0005
         while behind():
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or unless():
                 return False
             with contextlib.suppress(BlockingIOError):
                 os.write(fifo, b"!")

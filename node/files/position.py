@@ -10,7 +10,7 @@ import stat
 
 from node import errors
 
-WRITTEN, ADOPTED, SYNCED, ASLEEP = 1, 2, 3, 4  # the words of the file
+WRITTEN, ADOPTED, SYNCED, ASLEEP, ENDED = 1, 2, 3, 4, 5  # the words of the file
 _ENDS, _GENERATIONS = 64, 256  # words that say where the newest generations were published to
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -15,7 +14,7 @@ from node.files import journal, layout
 from node.index import attributes, db, find, lookup
 from node.scp import find as finding
 from node.scp import watch as watching
-from node.wire import association
+from node.wire import association, contexts
 
 BARRIER = 10.0  # seconds that what was acknowledged before may take to be filed
 HEADERS = 1000  # stored headers that are read for one query
@@ -167,22 +166,14 @@ class Archive:
         """What matches, in the order it came."""
         terms = Terms.of(who.extended.get(self._abstract, b""))
         understood = understand(asked, self._levels, terms, self._title())
-        # Read your writes: what was acknowledged before this query is found by it.
-        if not journal.barrier(self._data, BARRIER):
+        running = self._watch.of(who) or watching.Running(who, 0)
+        # What came from senders that are done is found, and so is what came over this association. For what
+        # others are still sending nobody waits: a node that receives at full speed files it seconds later.
+        stores = any(contexts.is_storage(context.abstract) for context in who.contexts.values())
+        if not journal.barrier(self._data, BARRIER, ended=not stores, unless=running.over):
             raise errors.DatabaseUnavailable(f"what was acknowledged before is not filed after {BARRIER:g} s")
-        with self._database.read() as connection, self._interruptible(connection, who):
+        with self._database.read() as connection, running.interruptible(db.interrupter(connection)):
             yield from self._found(connection, understood)
-
-    @contextlib.contextmanager
-    def _interruptible(
-        self, connection: sqlalchemy.Connection, who: association.Association
-    ) -> Iterator[None]:
-        running = self._watch.of(who)
-        if running is None:
-            yield
-            return
-        with running.interruptible(db.interrupter(connection)):
-            yield
 
     def _found(self, connection: sqlalchemy.Connection, asked: Asked) -> Iterator[identifier.Fields]:
         query = asked.query

@@ -99,7 +99,7 @@ class Find:
             self._answer(link, message, told, out, running)
         except errors.NodeError as error:
             if not link.open:
-                raise
+                raise link.fault or error from error
             _fail(told, error)
             if running.cancelled:  # what was interrupted for it failed for it
                 told.status = statuses.CANCEL

@@ -137,6 +137,14 @@ class Store:
         )
         limit = None if peer is None or not peer.rate else self._pace(peer.name, peer.rate)
         mine = _Link(sender, self._counts.tally(facts.peer_name), limit)
+        told = link.ending
+
+        def ending() -> None:
+            # Before the peer hears that it is over: who asks next is to find all of it.
+            self._receiver.journal.ended()
+            told()
+
+        link.ending = ending
         self._links[link] = mine
         return mine
 

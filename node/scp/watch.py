@@ -47,6 +47,10 @@ class Running:
                 self.cancelled = self.link.cancelled(self.message_id)
         return self.cancelled
 
+    def over(self) -> bool:
+        """Whether nobody waits for it any more, as far as was seen."""
+        return self.cancelled or not self.link.open
+
     @contextlib.contextmanager
     def interruptible(self, interrupt: Callable[[], None]) -> Iterator[None]:
         """What to call when it should end within this scope."""
@@ -61,14 +65,11 @@ class Running:
     def look(self) -> None:
         """From the other thread: end it if nobody wants it any more."""
         with self._lock:
-            if not self._waits or self._interrupt is None:
+            if not self._waits:
                 return
-            try:
+            with contextlib.suppress(faults.AssociationLost):
                 self.cancelled = self.cancelled or self.link.cancelled(self.message_id)
-            except faults.AssociationLost:
-                self._interrupt()
-                return
-            if self.cancelled:
+            if self._interrupt is not None and self.over():
                 self._interrupt()
 
 
