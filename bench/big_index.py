@@ -6,12 +6,13 @@ import dataclasses
 import datetime
 import pathlib
 import shutil
+from collections.abc import Callable
 
-from bench import contestants, corpora
+from bench import archive, contestants, corpora
 from node import model
 from node.dicom import header
 from node.files import layout
-from node.index import db, ingest, migrate
+from node.index import db, hierarchy, ingest, migrate
 from tests import make
 
 BATCH = 250
@@ -21,14 +22,24 @@ PER_STUDY = 1000
 
 def prepared(rows: int) -> pathlib.Path:
     """Return an SQLite index that holds so many instances; it has no files behind it."""
-    revision = migrate.revisions()[-1]
-    path = corpora.HERE / f"index-{rows}-{revision}.db"
+    made = corpora.instance(1, 4096)
+    known = header.attributes(made.data, made.syntax)
+    return _prepared(f"index-{rows}", rows, lambda number: _item(known, number, made.syntax))
+
+
+def of_studies(studies: int) -> pathlib.Path:
+    """Return an SQLite index of so many small studies, those of `archive`."""
+    return _prepared(f"index-archive-{studies}", studies * archive.PER_STUDY, _of_archive)
+
+
+def _prepared(name: str, rows: int, item: Callable[[int], ingest.Item]) -> pathlib.Path:
+    path = corpora.HERE / f"{name}-{migrate.revisions()[-1]}.db"
     if not path.exists():
         corpora.HERE.mkdir(exist_ok=True)
         unfinished = path.with_suffix(".new")
         for old in unfinished.parent.glob(unfinished.name + "*"):
             old.unlink()
-        _fill(unfinished, rows)
+        _fill(unfinished, rows, item)
         unfinished.replace(path)
     return path
 
@@ -48,14 +59,12 @@ def node_with(index: pathlib.Path) -> type[contestants.Node]:
     return Full
 
 
-def _fill(path: pathlib.Path, rows: int) -> None:
-    made = corpora.instance(1, 4096)
-    known = header.attributes(made.data, made.syntax)
+def _fill(path: pathlib.Path, rows: int, item: Callable[[int], ingest.Item]) -> None:
     database = db.open(f"sqlite:///{path}")
     try:
         migrate.upgrade(database)
         for first in range(0, rows, BATCH):
-            items = [_item(known, number, made.syntax) for number in range(first, min(first + BATCH, rows))]
+            items = [item(number) for number in range(first, min(first + BATCH, rows))]
             with database.write() as connection:
                 decided = ingest.decide(connection, items)
                 placed = [
@@ -71,7 +80,37 @@ def _fill(path: pathlib.Path, rows: int) -> None:
 def _item(known: header.Header, number: int, syntax: str) -> ingest.Item:
     study = make.uid("big", number // PER_STUDY)
     series = make.uid("big", number // PER_STUDY, number // PER_SERIES)
-    identity = model.Identity(known.sop_class or "", make.uid("big", "image", number), study, series)
+    own = known._replace(study=study, series=series, patient_id=f"SYN-{number // PER_STUDY:06d}")
+    return _arrived(own._replace(sop_instance=make.uid("big", "image", number)), number, syntax)
+
+
+def _of_archive(number: int) -> ingest.Item:
+    study, image = divmod(number, archive.PER_STUDY)
+    known = archive.facts(study)
+    own = hierarchy.NOTHING._replace(
+        sop_class=make.CT if known["Modality"] == "CT" else make.MR,
+        sop_instance=make.uid("archive", study, "image", image + 1),
+        study=known["StudyInstanceUID"],
+        series=make.uid("archive", study, image // archive.PER_SERIES),
+        patient_id=known["PatientID"],
+        patient_name=known["PatientName"],
+        patient_birth_date=known["PatientBirthDate"],
+        patient_sex=known["PatientSex"],
+        study_date=known["StudyDate"],
+        study_time=known["StudyTime"],
+        accession_number=known["AccessionNumber"],
+        study_id=known["StudyID"],
+        study_description=known["StudyDescription"],
+        referring_physician="REFERRER^SYNTHETIC",
+        modality=known["Modality"],
+        series_number=image // archive.PER_SERIES + 1,
+        instance_number=image + 1,
+    )
+    return _arrived(own, number, make.EXPLICIT)
+
+
+def _arrived(own: header.Header, number: int, syntax: str) -> ingest.Item:
+    identity = model.Identity(own.sop_class or "", own.sop_instance or "", own.study or "", own.series or "")
     when = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(seconds=number)
     arrival = model.Arrival(
         identity=identity,
@@ -84,11 +123,5 @@ def _item(known: header.Header, number: int, syntax: str) -> ingest.Item:
         peer="",
         association=f"history-{number // 100}",
         received=when,
-    )
-    own = known._replace(
-        sop_instance=identity.sop_instance,
-        study=study,
-        series=series,
-        patient_id=f"SYN-{number // PER_STUDY:06d}",
     )
     return ingest.Item(arrival, own, slot="history", generation=1, position=number)
