@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import shutil
 import threading
 import time
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 LOOK_AT_DISK_EVERY = 1.0  # seconds
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
+# Seconds that an association to a destination waits for the next C-MOVE, as viewers ask series by series. No
+# longer: movescu and its like do not end before it does, and receivers take its end for the end of a study.
+KEPT_OPEN = 0.5
 OWN_ECHO = 512  # bytes; a C-ECHO has fewer, and nothing that is stored has
 
 
@@ -54,7 +58,7 @@ class Listener:
         answerers |= {policy.WORKLIST: listing.Worklist(self._lists)}
         self._find = find.Find(answerers, counts, watch=self._watch)
         retriever = retrieve.Retriever(data, database)
-        self._links = link.Pool()
+        self._links = link.Pool(idle=KEPT_OPEN)
         self._transcoder = transcoding.Transcoder(data.spool)
         self._move = move.Move(
             retriever, move.Reach(settings), counts, transcoder=self._transcoder, pool=self._links
@@ -132,9 +136,14 @@ def _policy(settings: model.Settings) -> policy.Policy:
 
 
 def _ourselves(node: model.NodeSettings) -> model.Peer:
-    """The node's look at itself is let in also where strangers are not; it may only echo."""
+    """The node's look at itself is let in also where strangers are not; it may only echo.
+
+    Where strangers are let in, so is who calls from here by our own AE title, as the commands do by default:
+    he may what a stranger may who calls from loopback.
+    """
     local = ("127.0.0.0/8", "::1") if node.host in _ANY else (node.host,)
-    rights = frozenset({model.Right.ECHO})
+    here = all(ipaddress.ip_network(one).is_loopback for one in local)
+    rights = frozenset(model.Right) if node.accept_unknown and here else frozenset({model.Right.ECHO})
     return model.Peer("self", node.aet, addresses=local, rights=rights, called=node.aet)
 
 
