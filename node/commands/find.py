@@ -78,7 +78,7 @@ def find(
     combined: Annotated[
         bool, typer.Option("--combined", help="A date range and its time range are one.")
     ] = False,
-    retries: options.Retries = 3,
+    retries: options.Retries = 1,
     timeout: Timeout = 120.0,
     config: options.Config = None,
     aet: options.Aet = None,

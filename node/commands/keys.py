@@ -143,11 +143,12 @@ def fields(keys: Iterable[tuple[Path, str | None]]) -> identifier.Fields:
 def with_defaults(
     keys: dict[Path, str | None], root: query.Root, level: model.Level | None
 ) -> list[tuple[Path, str | None]]:
-    """The keys behind what is always answered."""
+    """The keys among what is always answered, the UID last."""
     paths = [tuple(name.split(".")) for name in DEFAULTS[level]]
     if root is query.Root.PATIENT and level not in (None, model.Level.PATIENT):
         paths.insert(0, ("PatientID",))
-    order = dict.fromkeys([*paths, *keys])
+    last = [paths.pop()] if paths[-1][-1].endswith("UID") else []
+    order = dict.fromkeys([*paths, *(path for path in keys if path not in last), *last])
     return [(path, keys.get(path)) for path in order]
 
 

@@ -105,5 +105,5 @@ def test_what_is_always_answered_stands_first_and_takes_the_values() -> None:
     found = keys.parse(["StudyID", "name=A*"], query.Root.PATIENT, STUDY)
     made = keys.with_defaults(found, query.Root.PATIENT, STUDY)
     assert [path for path, _ in made][:2] == [("PatientID",), ("PatientName",)]
-    assert made[-1] == (("StudyID",), None)
+    assert [path for path, _ in made][-2:] == [("StudyID",), ("StudyInstanceUID",)]
     assert dict(made)["PatientName",] == "A*"
