@@ -169,3 +169,29 @@ def test_what_was_committed_outlives_a_kill(tmp_path: pathlib.Path) -> None:
     database = indexed.sqlite(tmp_path)
     assert len(indexed.rows(database, tables.instance)) == 5
     database.close()
+
+
+def test_another_thread_ends_a_statement(database: db.Database) -> None:
+    with pytest.raises(errors.DatabaseUnavailable):
+        _interrupted(database)
+    with database.read() as connection:
+        assert connection.exec_driver_sql("SELECT 1").scalar_one() == 1
+
+
+def _interrupted(database: db.Database) -> None:
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+    over = threading.Event()
+    with database.read() as connection:
+        interrupt = db.interrupter(connection)
+
+        def insist() -> None:
+            while not over.wait(0.05):  # the first may come before the statement
+                interrupt()
+
+        thread = threading.Thread(target=insist)
+        thread.start()
+        try:
+            connection.exec_driver_sql(endless).fetchall()
+        finally:
+            over.set()
+            thread.join()

@@ -117,6 +117,32 @@ def test_messages_that_come_at_once_are_taken_one_by_one(ends: Ends) -> None:
             assert message.read(500) == bytes([number]) * 500
 
 
+def test_messages_that_are_sent_in_one_write_arrive_one_by_one(ends: Ends) -> None:
+    near, far = ends
+    stores = [
+        (command.request(command.Field.C_STORE, n, has_data=True), bytes([n]) * 500) for n in range(1, 40)
+    ]
+    near.send_all(CT, [*stores, (ECHO, None)])
+    for number in range(1, 40):
+        message = received(far)
+        assert message.command.message_id == number
+        assert message.read(500) == bytes([number]) * 500
+    assert received(far).command.field == command.Field.C_ECHO
+
+
+def test_a_peer_that_does_not_read_does_not_keep_up(ends: Ends) -> None:
+    near, far = ends
+    sent = 0
+    while near.keeps_up():
+        near.send_all(CT, [(STORE, bytes(2000))])
+        sent += 1
+    for _ in range(sent):
+        assert received(far).read(2000) == bytes(2000)
+    assert near.keeps_up()
+    near.abort()
+    assert not near.keeps_up()
+
+
 def test_a_data_set_over_the_cap_is_bad_data_and_the_association_lives(ends: Ends) -> None:
     near, far = ends
     near.send(1, STORE, bytes(5000))
