@@ -47,24 +47,29 @@ class Shapes:
         runs, seen = self._runs, self._seen
         walk = _walk_explicit if self.explicit else _walk_implicit
         last = limit - 8
-        while pos <= last and len(rows) <= most:
+        known = False  # whether something of this stretch was met before
+        while pos <= last and (count := len(rows)) <= most:
             key = (pos, bytes(buffer[pos : pos + 8]))
             run = runs.get(key)
             if run is not None and run[3] <= limit and run[4] < barrier and run[0](buffer, pos) == run[1]:
                 rows += run[2]
                 pos = run[3]
+                known = True
                 continue
-            count = len(rows)
-            pos, goes_on = walk(buffer, pos, last, barrier, rows, self.order)
+            again = key in seen
+            known = known or again
+            # What is new from its beginning is not cut into runs before it comes a second time.
+            length = _RUN if known else most - count + 1
+            pos, goes_on = walk(buffer, pos, last, barrier, rows, self.order, length)
             if pos > limit:
                 return pos
-            if len(rows) - count >= _WORTH:
-                if key in seen:
+            if again:
+                if len(rows) - count >= _WORTH:
                     self._keep(key, buffer, rows[count:], pos)
-                else:
-                    if len(seen) >= _MOST_SEEN:
-                        seen.clear()
-                    seen.add(key)
+            elif len(rows) - count >= _WORTH:
+                if len(seen) >= _MOST_SEEN:
+                    seen.clear()
+                seen.add(key)
             if not goes_on:
                 return pos
         return pos
@@ -83,18 +88,17 @@ class Shapes:
 
 
 def _walk_explicit(
-    buffer: Buffer, pos: int, last: int, barrier: int, rows: list[Row], order: str
+    buffer: Buffer, pos: int, last: int, barrier: int, rows: list[Row], order: str, most: int
 ) -> tuple[int, bool]:
-    """Up to `_RUN` elements; where it ended, and whether the next one may be plain."""
+    """Up to so many elements; where it ended, and whether the next one may be plain."""
     append = rows.append
-    read, short = _EXPLICIT[order], vrs.SHORT[order]
-    for _ in itertools.repeat(None, _RUN):
+    read, heads = _EXPLICIT[order], _HEADS[order]
+    for _ in itertools.repeat(None, most):
         if pos > last:
             return pos, False
-        group, element, code, length = read(buffer, pos)
-        tag = group << 16 | element
-        name = short[code]
-        if name is None or tag >= barrier:
+        head, length = read(buffer, pos)
+        tag, name = heads[head]
+        if tag >= barrier:  # what is not plain lies beyond every barrier
             return pos, False
         offset = pos + 8
         after = offset + length
@@ -104,12 +108,12 @@ def _walk_explicit(
 
 
 def _walk_implicit(
-    buffer: Buffer, pos: int, last: int, barrier: int, rows: list[Row], order: str
+    buffer: Buffer, pos: int, last: int, barrier: int, rows: list[Row], order: str, most: int
 ) -> tuple[int, bool]:
     """The same for implicit VR, where only the dictionary tells a sequence."""
     append = rows.append
     read, known = _IMPLICIT[order], vrs.IMPLICIT
-    for _ in itertools.repeat(None, _RUN):
+    for _ in itertools.repeat(None, most):
         if pos > last:
             return pos, False
         group, element, length = read(buffer, pos)
@@ -126,6 +130,31 @@ def _walk_implicit(
     return pos, True
 
 
-_EXPLICIT = {order: struct.Struct(order + "HHHH").unpack_from for order in "<>"}
+class _Heads(dict[bytes, tuple[int, str]]):
+    """Tag and VR behind the first six bytes of an element with a short length; others lie beyond all tags.
+
+    Looking them up is faster than putting them together, and there are few of them.
+    """
+
+    def __init__(self, order: str) -> None:
+        self._read = struct.Struct(order + "HHH").unpack
+        self._short = vrs.SHORT[order]
+
+    def __missing__(self, head: bytes) -> tuple[int, str]:
+        group, element, code = self._read(head)
+        name = self._short[code]
+        found = (_BEYOND, "") if name is None else (group << 16 | element, name)
+        if len(self) >= _MOST_HEADS:
+            self.clear()
+        self[head] = found
+        return found
+
+
+_BEYOND = 1 << 32
+_MOST_HEADS = (
+    16384  # some 3 MB at most; the dictionary has a third as many, and what is private comes from outside
+)
+_HEADS = {order: _Heads(order) for order in "<>"}
+_EXPLICIT = {order: struct.Struct(order + "6sH").unpack_from for order in "<>"}
 _IMPLICIT = {order: struct.Struct(order + "HHI").unpack_from for order in "<>"}
 SHAPES = {(order, explicit): Shapes(order, explicit=explicit) for order in "<>" for explicit in (True, False)}
