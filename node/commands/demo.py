@@ -37,6 +37,7 @@ STEPS = [
     "send the study to the node",
     "filed and indexed",
     "found by patient and date",
+    "fetched back",
     "storage commitment",
     "change the Patient ID",
     "send on, and the PACS dies",
@@ -68,7 +69,7 @@ def demo(
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Lines instead of a live table.")] = False,
 ) -> None:
-    """Show the journey of a synthetic study: received, found, committed, changed, sent on.
+    """Show the journey of a synthetic study: received, found, fetched, committed, changed, sent on.
 
     Starts a node and a small PACS in a temporary directory, and stops them again. Nothing else is touched.
 
@@ -98,6 +99,7 @@ def run(story: Story, shown: journey.Journey) -> None:
         _send,
         _filed,
         _found,
+        _retrieved,
         _commit,
         _change,
         _send_on,
@@ -163,20 +165,50 @@ def _filed(story: Story, line: journey.Step) -> None:
 
 
 def _found(story: Story, line: journey.Step) -> None:
-    from node.index import find
+    from node.send import query
 
     assert story.study is not None
-    keys = {"PatientName": "phantom*", "StudyDate": time.strftime("%Y%m%d-"), "StudyInstanceUID": ""}
-    query = model.Query(model.Level.STUDY, keys, wanted=("NumberOfStudyRelatedInstances",))
+    keys = {"PatientName": "phantom*", "StudyDate": time.strftime("%Y%m%d-")}
+    wanted = dict.fromkeys(("StudyInstanceUID", "NumberOfStudyRelatedInstances"))
     begun = time.monotonic()
-    with _index(story.node) as database, database.read() as connection:
-        found = list(find.find(connection, query))
-    uids = [match.values["StudyInstanceUID"] for match in found]
+    with query.opened(story.node.peer, AET, model.TlsSettings()) as opened:
+        found = list(query.Search(opened, {**keys, **wanted}, level=model.Level.STUDY))
+    uids = [answer.get("StudyInstanceUID") for answer in found]
     if uids != [story.study.uid]:
         raise errors.Permanent(f"the query gave {uids} instead of {story.study.uid}")
-    count = found[0].values["NumberOfStudyRelatedInstances"]
+    count = found[0].get("NumberOfStudyRelatedInstances")
     milliseconds = (time.monotonic() - begun) * 1000
     line.says = f"PatientName=phantom* since today: one study of {count} instances, {milliseconds:.0f} ms"
+
+
+def _retrieved(story: Story, line: journey.Step) -> None:
+    from node.files import folder
+    from node.send import fetch, query
+
+    assert story.study is not None
+    back = folder.Folder(story.folder / "back")
+    classes = {item.sop_class for item in story.items}
+    begun = time.monotonic()
+    with fetch.opened(
+        story.node.peer, AET, model.TlsSettings(), query.Root.STUDY, move=False, known=classes
+    ) as opened:
+        study = {"StudyInstanceUID": story.study.uid}
+        retrieval = fetch.Retrieval(opened, {**study}, model.Level.STUDY, sink=back)
+        for heard in retrieval:
+            if isinstance(heard, fetch.Counts):
+                line.says = f"{heard.completed} of {heard.total} came back"
+    rate = len(story.items) / (time.monotonic() - begun)
+    sent = {item.sop_instance: _digest(item) for item in story.items}
+    came = {item.sop_instance: _digest(item) for item in _items(back.root)}
+    if came != sent:
+        raise errors.Permanent(f"{len(came)} instances came back, and not as {len(sent)} were sent")
+    line.says = f"{len(came)} came back at {rate:.0f} a second, each with the digest that it was sent with"
+    story.facts.append(f"{len(came)} instances found with C-FIND and fetched with C-GET, byte for byte")
+
+
+def _digest(item: base.Item) -> str:
+    """Of the data set."""
+    return hashlib.sha256(item.path.read_bytes()[item.offset :]).hexdigest()
 
 
 def _commit(story: Story, line: journey.Step) -> None:
@@ -273,8 +305,7 @@ def _compare(story: Story, line: journey.Step) -> None:
     with _index(story.pacs) as database:
         found = _held(database, story.changed)
     for (place, held), item in zip(found, story.changed, strict=True):
-        content = item.path.read_bytes()[item.offset :]
-        if held != "sha256:" + hashlib.sha256(content).hexdigest():
+        if held != "sha256:" + _digest(item):
             raise errors.Permanent(f"{place} in the PACS is not what was sent")
     line.says = f"{len(found)} digests are those of what was sent, with Patient ID {PATIENT}"
 
@@ -388,6 +419,7 @@ def _summary(story: Story, seconds: float, *, kept: bool) -> None:
         print("It was in a temporary directory and is gone; --keep DIR leaves it. Try:")
         print("  dicom-node run")
         print("  dicom-node send NODE@127.0.0.1:11112 FOLDER")
+        print("  dicom-node find NODE@127.0.0.1:11112 date=today")
         print("  dicom-node images list")
 
 

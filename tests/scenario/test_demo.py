@@ -48,6 +48,7 @@ def test_the_story_is_told_in_numbers_that_fit(said: str) -> None:
     for words in (
         f"{count} of {count} answered with 0000",
         f"one study of {count} instances",
+        f"{count} came back at ",
         f"all {count} committed",
         f"{demo.KILL_AFTER} delivered, then SIGKILL; {count - demo.KILL_AFTER} wait",
         f"{count} digests are those of what was sent, with Patient ID {demo.PATIENT}",

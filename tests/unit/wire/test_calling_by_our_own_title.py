@@ -16,10 +16,10 @@ ECHO = frozenset({model.Right.ECHO})
 @pytest.mark.parametrize(
     ("address", "strangers", "host", "rights"),
     [
-        ("127.0.0.1", True, "0.0.0.0", ALL),  # noqa: S104
-        ("127.0.0.1", False, "0.0.0.0", ECHO),  # noqa: S104
+        ("127.0.0.1", True, "0.0.0.0", ALL),
+        ("127.0.0.1", False, "0.0.0.0", ECHO),
         ("192.0.2.7", True, "192.0.2.7", ECHO),
-        ("192.0.2.7", True, "0.0.0.0", None),  # noqa: S104
+        ("192.0.2.7", True, "0.0.0.0", None),
     ],
 )
 def test_it_may_what_a_stranger_may_who_calls_from_there(
