@@ -81,7 +81,7 @@ TABLES: Mapping[tuple[str, ...], Table] = {
         model.TlsSettings,
     ),
     ("worklist",): Table(
-        {"folder": kinds.PATH, "finished": kinds.choice(model.Finished)},
+        {"folder": kinds.PATH, "finished": kinds.choice(model.Finished), "keep": kinds.WAIT},
         model.WorklistSettings,
     ),
 }

@@ -563,6 +563,11 @@ def worklist_changed(*, entry: str, change: str, by: str, study: str = "") -> No
     _emit(INFO, "worklist_changed", "worklist changed", locals())
 
 
+def worklist_expired(*, entries: int, before: str) -> None:
+    """Entries of the table were old enough to go."""
+    _emit(INFO, "worklist_expired", "old worklist entries removed", locals())
+
+
 def worklist_file_skipped(*, path: str, why: str | BaseException) -> None:
     """A file of the worklist folder is not served; told once until it changes."""
     _emit(WARNING, "worklist_file_skipped", "worklist file skipped", locals())

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from node import adopt, errors, health, jobs, log, metrics, model, supervise, vitals
 from node.files import layout
-from node.index import db
+from node.index import db, witness
 from node.scp import pace
 from node.wire import slots
 
@@ -107,7 +107,7 @@ class Shared:
         return functools.partial(self._work, number)
 
     def _work(self, number: int, line: supervise.Line) -> None:
-        from node import housekeeping, upkeep
+        from node import housekeeping
 
         with self._process(f"work-{number}"), self._database() as database:
             stop = threading.Event()
@@ -117,12 +117,18 @@ class Shared:
                 self.settings.schedules,
                 runners,
                 self.counts,
-                sweep=lambda: upkeep.purge(self.data, database),
+                sweep=lambda: self._sweep(database),
             )
             with _beside(line, "clockwork", lambda: clockwork.run(stop), stop.set):
                 line.ready()
                 for settings in self._updates(line):
                     clockwork.schedules = settings.schedules
+
+    def _sweep(self, database: db.Database) -> None:
+        from node import upkeep, worklist
+
+        upkeep.purge(self.data, database)
+        worklist.Desk(database, witness.Witness(self.data)).expire(self.settings.worklist.keep)
 
     # -- the monitor ------------------------------------------------------------------------------
 
@@ -169,7 +175,6 @@ class Shared:
     def web(self, line: supervise.Line) -> None:
         """Serve health, metrics and the status page."""
         from node import pages, worklist
-        from node.index import witness
         from node.web import app, server
         from node.web import worklist as api
 

@@ -15,7 +15,12 @@ from node.files import worklist as folders
 from node.index import db, steps, witness
 from node.index import worklist as table
 
-MOST = 50_000  # entries of the table that one query looks at
+MOST = 50_000  # entries of the table that one query looks through
+_AT_ONCE = 500  # entries that are taken away in one transaction
+
+
+class TooMany(errors.Transient):
+    """A query is about more entries than are looked through."""
 
 
 class Lists:
@@ -39,7 +44,10 @@ class Lists:
         """The entries that are meant, in the order in which they begin, with the status that was reported."""
         found = [entry for entry in self._filed(called) if question.matches(entry)]
         with self._database.read() as connection:
-            listed = table.candidates(connection, question.asked, most=MOST)
+            listed = table.candidates(connection, question.asked, most=MOST + 1, completed=not self._hide)
+            if len(listed) > MOST:
+                # The first of them would look like all there are.
+                raise TooMany(f"more than {MOST} entries to look through: ask for a day, or a patient")
             found += [entry for entry in listed if question.matches(entry)]
             states = steps.of_studies(connection, {entry.study for entry in found})
         for entry in sorted(found, key=lambda one: one.order):
@@ -109,6 +117,20 @@ class Desk:
         self._database.durable()
         log.worklist_changed(entry=name, change="removed", by=by, study=gone.study)
         return gone
+
+    def expire(self, seconds: float) -> int:
+        """Take away entries that began, and were written last, longer ago than this; how many."""
+        before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
+        total = 0
+        while True:
+            with self._database.write() as connection:
+                gone = table.expire(connection, before, most=_AT_ONCE, ledgers=self._ledgers)
+            total += gone
+            if gone < _AT_ONCE:
+                break
+        if total:
+            log.worklist_expired(entries=total, before=before.date().isoformat())
+        return total
 
     def get(self, name: str) -> table.Row | None:
         """One entry."""

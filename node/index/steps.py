@@ -6,9 +6,11 @@ whoever wants to know whether a series is complete.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import datetime
 import json
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +24,8 @@ _step = tables.performed_step.c
 _schedule = tables.performed_schedule.c
 _made = tables.performed_series.c
 _CHUNK = 500  # values in one IN
+_SHORT = 2048  # characters of fields that are kept as they are
+_PACKED = "zlib:"  # how longer ones begin
 
 State = mpps.State
 
@@ -105,7 +109,7 @@ def create(
         ledgers.given(
             ledger.STEP,
             step=sop_instance,
-            fields=fields,
+            fields=_packed(fields),
             calling=calling,
             address=address,
             at=words.moment(now),
@@ -157,7 +161,7 @@ def change(
         new = {
             key: value for key, value in fields.items() if key not in held.fields or held.fields[key] != value
         }
-        ledgers.given(ledger.STEP_CHANGED, step=held.sop_instance, fields=new, at=words.moment(now))
+        ledgers.given(ledger.STEP_CHANGED, step=held.sop_instance, fields=_packed(new), at=words.moment(now))
     state = mpps.state_of(fields)
     key = connection.execute(_ONE, {"sop_instance": held.sop_instance}).one().key
     connection.execute(
@@ -169,7 +173,7 @@ def change(
 
 def replay(connection: sqlalchemy.Connection, fact: dict[str, Any]) -> None:
     """Do again what the ledger says of a step; after a line of a lost transaction, the next one holds."""
-    uid, fields, now = str(fact["step"]), fact["fields"], words.when(fact["at"])
+    uid, fields, now = str(fact["step"]), _unpacked(fact["fields"]), words.when(fact["at"])
     held = claim(connection, uid)
     if fact["kind"] == ledger.STEP:
         if held is not None:
@@ -260,12 +264,27 @@ def _items(fields: identifier.Fields, key: str) -> list[identifier.Fields]:
 # -- rows -----------------------------------------------------------------------------------------
 
 
+def _packed(fields: identifier.Fields) -> str:
+    """Fields as ASCII, which every database can hold; a step of many images is mostly UIDs alike."""
+    plain = json.dumps(fields)
+    if len(plain) < _SHORT:
+        return plain
+    return _PACKED + base64.b85encode(zlib.compress(plain.encode("ascii"))).decode("ascii")
+
+
+def _unpacked(text: str) -> identifier.Fields:
+    if text.startswith(_PACKED):
+        text = zlib.decompress(base64.b85decode(text.removeprefix(_PACKED))).decode("ascii")
+    found: identifier.Fields = json.loads(text)
+    return found
+
+
 def _columns(fields: identifier.Fields, state: State, now: datetime.datetime) -> dict[str, object]:
     return {
         "state": state.value,
         "modality": words.clean(_text(fields, "Modality")),
         "station": words.clean(_text(fields, "PerformedStationAETitle")),
-        "fields": json.dumps(fields),  # in ASCII, which every database can hold
+        "fields": _packed(fields),
         "changed": words.moment(now),
         "ended": words.moment(now) if state.final else None,
     }
@@ -297,7 +316,7 @@ def _write_series(connection: sqlalchemy.Connection, key: int, fields: identifie
 
 def _whole(values: dict[str, object]) -> Step:
     ended = values["ended"]
-    fields: identifier.Fields = json.loads(str(values["fields"]))
+    fields = _unpacked(str(values["fields"]))
     return Step(
         sop_instance=str(values["sop_instance"]),
         state=State(str(values["state"])),

@@ -10,12 +10,23 @@ from typing import Any
 import sqlalchemy
 
 from node import errors
-from node.dicom import identifier, match, ranges, worklist
+from node.dicom import identifier, match, mpps, ranges, worklist
 from node.files import ledger
 from node.index import keys, tables, witness, words
 
 _entry = tables.worklist_entry.c
 _ONE = sqlalchemy.select(tables.worklist_entry).where(_entry.name == sqlalchemy.bindparam("entry_name"))
+_COMPLETED = (
+    sqlalchemy.select(tables.performed_schedule.c.step_key)
+    .join(tables.performed_step, tables.performed_step.c.key == tables.performed_schedule.c.step_key)
+    .where(
+        tables.performed_schedule.c.study == _entry.study,
+        tables.performed_schedule.c.scheduled_step_id == _entry.step_id,
+        tables.performed_step.c.state == mpps.State.COMPLETED.value,
+    )
+    .correlate(tables.worklist_entry)
+    .exists()
+)
 _ORDER = (_entry.start_date, _entry.start_time, _entry.key)
 
 
@@ -85,17 +96,40 @@ def remove(
     if found is None:
         return None
     if ledgers is not None:
-        ledgers.given(ledger.WORKLIST_REMOVED, name=name)
+        ledgers.given(ledger.WORKLIST_REMOVED, names=[name])
     connection.execute(sqlalchemy.delete(tables.worklist_entry).where(_entry.key == found.key))
     return _row(found).entry
 
 
+def expire(
+    connection: sqlalchemy.Connection,
+    before: datetime.datetime,
+    *,
+    most: int,
+    ledgers: witness.Witness | None = None,
+) -> int:
+    """Take away entries that began, and were written last, before a moment; how many, at most so many."""
+    keys.lock(connection)
+    old = sqlalchemy.select(_entry.key, _entry.name).where(
+        _entry.start_date < before.strftime("%Y%m%d"), _entry.changed < words.moment(before)
+    )
+    gone = connection.execute(old.limit(most)).all()
+    if gone:
+        if ledgers is not None:
+            ledgers.given(ledger.WORKLIST_REMOVED, names=[row.name for row in gone])
+        connection.execute(
+            sqlalchemy.delete(tables.worklist_entry).where(_entry.key.in_([row.key for row in gone]))
+        )
+    return len(gone)
+
+
 def replay(connection: sqlalchemy.Connection, fact: dict[str, Any]) -> None:
     """Do again what the ledger says of an entry."""
-    name = str(fact["name"])
     if fact["kind"] == ledger.WORKLIST_REMOVED:
-        remove(connection, name)
+        for name in fact["names"]:
+            remove(connection, str(name))
         return
+    name = str(fact["name"])
     entry = worklist.Entry(name, fact["fields"])
     # The last word on a step is the one that came about: another entry's line was of a lost transaction.
     same = (_entry.study == entry.study, _entry.step_id == entry.step_id, _entry.name != name)
@@ -122,10 +156,15 @@ def page(connection: sqlalchemy.Connection, *, limit: int, offset: int = 0) -> l
 
 
 def candidates(
-    connection: sqlalchemy.Connection, asked: identifier.Fields, *, most: int
+    connection: sqlalchemy.Connection, asked: identifier.Fields, *, most: int, completed: bool = True
 ) -> list[worklist.Entry]:
-    """The entries that a query may mean: all that match are among them, for `worklist.Question` to tell."""
+    """The entries that a query may mean: all that match are among them, for `worklist.Question` to tell.
+
+    Without those whose step was completed, unless they are wanted too.
+    """
     statement = sqlalchemy.select(_entry.name, _entry.fields).where(*_narrowed(asked)).order_by(*_ORDER)
+    if not completed:
+        statement = statement.where(~_COMPLETED)
     return [
         worklist.Entry(name, json.loads(fields)) for name, fields in connection.execute(statement.limit(most))
     ]

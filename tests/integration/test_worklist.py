@@ -168,7 +168,7 @@ KEYS = (
     "StudyInstanceUID",
     "RequestedProcedureID",
 )
-# Where the two differ by choice nothing stands here: names compare without case at ours, and ids take wildcards.
+# Nothing stands here in which the two differ by choice: names without case, wildcards in ids.
 QUERIES: list[list[str]] = [
     [],
     ["PatientID=SYN-3"],
@@ -458,6 +458,31 @@ def test_a_folder_that_cannot_be_read_is_no_empty_list(ward: Ward) -> None:
     assert ward.ask({"PatientID": None}) == [(0xA700, {})]
     ward.folder.with_name("elsewhere").rename(ward.folder)
     assert ward.names({}) == ["SYN-1"]
+
+
+def test_more_entries_than_are_looked_through_is_no_short_list(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        ward.desk.add(_entry(number), by="test")
+    monkeypatch.setattr(worklist, "MOST", 2)
+    ((status, _),) = ward.ask({"PatientID": None})
+    assert status == 0xA700
+    assert ward.names({"PatientID": "SYN-2"}) == ["SYN-2"]
+    _perform(ward, 3, "COMPLETED")  # what is done is not looked through
+    assert ward.names({}) == ["SYN-1", "SYN-2"]
+
+
+def test_another_folder_is_served_from_the_reload_on(ward: Ward, tmp_path: pathlib.Path) -> None:
+    _write(ward.folder / "1.wl", _entry(1))
+    other = tmp_path / "other"
+    other.mkdir()
+    _write(other / "2.wl", _entry(2))
+    assert ward.names({}) == ["SYN-1"]
+    ward.lists.apply(model.WorklistSettings(other))
+    assert ward.names({}) == ["SYN-2"]
+    ward.lists.apply(model.WorklistSettings())
+    assert ward.names({}) == []
 
 
 def test_a_thousand_entries(ward: Ward) -> None:

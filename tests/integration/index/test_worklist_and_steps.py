@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import datetime
+import json
 import pathlib
 import random
 from typing import Any
 
 import pytest
+import sqlalchemy
 
 from node import errors
 from node import worklist as worklists
 from node.dicom import identifier, mpps, worklist
-from node.files import ledger
+from node.files import layout, ledger
 from node.index import db, migrate, restore, steps, tables, witness
 from node.index import worklist as table
 from tests import indexed, stored
 
+_LENGTH = sqlalchemy.func.length(tables.performed_step.c.fields)
 LATER = indexed.START + datetime.timedelta(minutes=10)
 TIMES = ("0800", "0915", "235959.5")
 
@@ -227,10 +230,10 @@ def test_the_ledger_alone_makes_both_again(database: db.Database, tmp_path: path
         _create(database, uid, _begun(("1.2.1", "SPS-1")), ledgers)
     _change(database, "1.9.1", _made(("1.5", 1)), ledgers)
     _change(database, "1.9.1", _made(("1.5", 3), ("1.6", 1), status="DISCONTINUED"), ledgers)
+    _change(database, "1.9.2", _made(("1.7", 2000)), ledgers)
     # A transaction that was lost after its line was written, and done again.
-    ledgers.given(
-        "step", step="1.9.3", fields=_begun(), calling="X", address="", at="2026-11-21T08:00:00.000000"
-    )
+    lost = {"step": "1.9.3", "fields": json.dumps(_begun()), "calling": "X", "address": ""}
+    ledgers.given("step", **lost, at="2026-11-21T08:00:00.000000")
     _create(database, "1.9.3", _begun(("1.2.2", "SPS-2")), ledgers)
 
     made = indexed.sqlite(tmp_path, "made.db")
@@ -247,7 +250,25 @@ def test_the_ledger_alone_makes_both_again(database: db.Database, tmp_path: path
         assert len(steps.each(one)) == 3
         assert steps.signals(one, "1.5") == steps.signals(other, "1.5") != []
         assert steps.of_studies(one, ["1.2.1"]) == steps.of_studies(other, ["1.2.1"]) != {}
+        stored_as = one.execute(sqlalchemy.select(sqlalchemy.func.max(_LENGTH))).scalar_one()
+        assert stored_as < 20_000  # of two thousand references, which are some 200,000 characters
     made.close()
+
+
+def test_entries_that_are_long_over_go(database: db.Database, tmp_path: pathlib.Path) -> None:
+    ledgers = witness.Witness(stored.data(tmp_path))
+    for number, date in ((1, "20261101"), (2, "20261101"), (3, "20261201"), (4, "20261102")):
+        _put(database, _entry(number, date=date))
+    before = indexed.START + datetime.timedelta(hours=1)
+    with database.write() as connection:  # what was written since stays, however long ago it began
+        again = _entry(2, date="20261101")
+        table.put(connection, again, by="test", now=before + datetime.timedelta(hours=1), new=False)
+        assert table.expire(connection, indexed.START, most=9) == 0
+        assert table.expire(connection, before, most=1, ledgers=ledgers) == 1
+        assert table.expire(connection, before, most=9, ledgers=ledgers) == 1
+        assert [row.entry.name for row in table.page(connection, limit=9)] == ["e-2", "e-3"]
+    facts = list(ledger.read(layout.Data(tmp_path)))
+    assert facts == [{"kind": "worklist-removed", "names": [name]} for name in ("e-1", "e-4")]
 
 
 def test_a_rebuild_takes_over_from_an_index_of_before_the_worklist(tmp_path: pathlib.Path) -> None:
