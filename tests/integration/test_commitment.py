@@ -20,7 +20,7 @@ from node import model
 from node.dicom import commitment as words
 from node.index import commitment, manager
 from node.send import commitment as sending
-from tests import make, scu, small, stored
+from tests import make, ports, scu, small, stored
 
 WELL_KNOWN = UID("1.2.840.10008.1.20.1.1")
 REQUESTER = "ASKER"
@@ -103,7 +103,7 @@ def test_what_is_held_is_committed_on_the_same_association(running: small.Small)
     asker = Asker(queue.Queue())
     link = _associate(running, asker)
     assert _ask(link, made, "1.2.3.1") == 0x0000
-    where, event, report = asker.reports.get(timeout=20)
+    where, event, report = asker.reports.get(timeout=90)
     assert (where, event, report.TransactionUID) == ("same", 1, "1.2.3.1")
     assert _uids(report.ReferencedSOPSequence) == [one.sop_instance for one in made]
     assert "FailedSOPSequence" not in report
@@ -119,7 +119,7 @@ def test_an_instance_just_acknowledged_is_committed_although_it_is_not_filed_yet
     link = _associate(running, asker)
     _store(running, made)
     assert _ask(link, made, "1.2.3.2") == 0x0000
-    _, event, _ = asker.reports.get(timeout=20)
+    _, event, _ = asker.reports.get(timeout=90)
     assert event == 1
     link.release()
 
@@ -139,7 +139,7 @@ def test_each_failure_has_its_reason(running: small.Small) -> None:
     asker = Asker(queue.Queue())
     link = _associate(running, asker)
     assert _ask(link, [good, rotten, gone, absent, other], "1.2.3.3") == 0x0000
-    _, event, report = asker.reports.get(timeout=20)
+    _, event, report = asker.reports.get(timeout=90)
     link.release()
     assert event == 2
     assert _uids(report.ReferencedSOPSequence) == [good.sop_instance]
@@ -158,9 +158,9 @@ def test_a_transaction_uid_used_for_others_fails_them_with_0131(running: small.S
     asker = Asker(queue.Queue())
     link = _associate(running, asker)
     assert _ask(link, [first], "1.2.3.4") == 0x0000
-    asker.reports.get(timeout=20)
+    asker.reports.get(timeout=90)
     assert _ask(link, [second], "1.2.3.4") == 0x0000
-    _, event, report = asker.reports.get(timeout=20)
+    _, event, report = asker.reports.get(timeout=90)
     assert event == 2
     assert [item.FailureReason for item in report.FailedSOPSequence] == [0x0131]
     link.release()
@@ -173,7 +173,7 @@ def test_the_same_request_again_is_reported_again(running: small.Small) -> None:
     link = _associate(running, asker)
     for _ in range(2):
         assert _ask(link, made, "1.2.3.5") == 0x0000
-        assert asker.reports.get(timeout=20)[1] == 1
+        assert asker.reports.get(timeout=90)[1] == 1
     link.release()
 
 
@@ -189,7 +189,7 @@ def test_the_report_finds_its_requester_on_a_new_association_once_it_is_there(
         name="asker",
         aet=REQUESTER,
         host="127.0.0.1",
-        port=_free_port(),
+        port=ports.free(),
         rights=frozenset({model.Right.COMMIT}),
     )
     with small.node(tmp_path, peers=[peer]) as node:
@@ -203,7 +203,7 @@ def test_the_report_finds_its_requester_on_a_new_association_once_it_is_there(
         server = ae.start_server(("127.0.0.1", peer.port), block=False, evt_handlers=handlers)
         try:
             _soon(node)
-            where, event, _ = asker.reports.get(timeout=45)
+            where, event, _ = asker.reports.get(timeout=90)
             assert (where, event) == ("new", 1)
             assert _state(node, "1.2.3.6") is commitment.State.VERIFIED
             asker.answer = 0x0000
@@ -218,7 +218,7 @@ def test_what_is_removed_before_the_report_gets_through_is_not_reported_as_kept(
     made = make.series(2)
     asker = Asker(queue.Queue())
     peer = model.Peer(
-        name="asker", aet=REQUESTER, host="127.0.0.1", port=_free_port(), rights=frozenset(model.Right)
+        name="asker", aet=REQUESTER, host="127.0.0.1", port=ports.free(), rights=frozenset(model.Right)
     )
     with small.node(tmp_path, peers=[peer], pause=3600.0) as node:
         _store(node, made)
@@ -235,7 +235,7 @@ def test_what_is_removed_before_the_report_gets_through_is_not_reported_as_kept(
     try:
         with small.node(tmp_path, peers=[peer]) as node:
             _soon(node)
-            _, event, report = asker.reports.get(timeout=20)
+            _, event, report = asker.reports.get(timeout=90)
     finally:
         server.shutdown()
     assert event == 2
@@ -246,7 +246,7 @@ def test_what_is_removed_before_the_report_gets_through_is_not_reported_as_kept(
 def test_an_open_transaction_is_worked_on_after_a_restart(tmp_path: pathlib.Path) -> None:
     made = make.series(2)
     asker = Asker(queue.Queue())
-    peer = model.Peer(name="asker", aet=REQUESTER, host="127.0.0.1", port=_free_port())
+    peer = model.Peer(name="asker", aet=REQUESTER, host="127.0.0.1", port=ports.free())
     with small.node(tmp_path) as node:
         _store(node, made)
         node.settle()
@@ -267,7 +267,7 @@ def test_an_open_transaction_is_worked_on_after_a_restart(tmp_path: pathlib.Path
     try:
         with small.node(tmp_path, peers=[peer]) as node:
             _soon(node)
-            assert asker.reports.get(timeout=20)[1] == 1
+            assert asker.reports.get(timeout=90)[1] == 1
             _wait_for(node, "1.2.3.7", commitment.State.REPORTED)
     finally:
         server.shutdown()
@@ -325,7 +325,7 @@ def test_our_own_requester_hears_what_is_kept(running: small.Small) -> None:
 
 def test_our_own_requester_takes_a_report_on_a_port(tmp_path: pathlib.Path) -> None:
     made = make.series(2)
-    port = _free_port()
+    port = ports.free()
     rights = frozenset({model.Right.STORE, model.Right.COMMIT})
     peer = model.Peer(name="asker", aet="ME", host="127.0.0.1", port=port, rights=rights)
     with small.node(tmp_path, peers=[peer]) as node:
@@ -374,11 +374,3 @@ def _instances() -> Any:
     from node.index import tables
 
     return tables.instance
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -23,8 +23,7 @@ from node.commands import gather
 from node.index import tables
 from node.send import base, dimse
 from node.wire import contexts
-from tests import encoded, make, peers, scu, small, stored
-from tests.scenario import harness
+from tests import encoded, make, peers, ports, scu, small, stored
 
 # How storescu proposes a syntax, of those that it knows.
 PROPOSALS = {
@@ -189,7 +188,7 @@ def _written(folder: pathlib.Path, made: make.Made) -> pathlib.Path:
 def storescp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[model.Peer, pathlib.Path]]:
     """A second receiver that writes what it gets exactly as it is read."""
     folder = tmp_path_factory.mktemp("storescp")
-    port = harness.free_port()
+    port = ports.free()
     peer = model.Peer(name="storescp", aet="STORESCP", host="127.0.0.1", port=port)
     words = [peers.require("storescp"), "+xa", "+B", "-od", str(folder), "-aet", "STORESCP", str(port)]
     log = folder.with_suffix(".log")

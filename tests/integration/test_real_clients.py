@@ -14,7 +14,7 @@ import pydicom
 import pynetdicom
 import pytest
 
-from tests import certificates, make, oracle, peers, scu
+from tests import certificates, make, oracle, peers, ports, scu
 from tests.scenario import harness
 
 
@@ -32,7 +32,7 @@ class Secure(harness.Node):
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory, authority: certificates.Authority) -> Iterator[Secure]:
     own = authority.issue("node.test")
-    port = harness.free_port()
+    port = ports.free()
     tls = {
         "port": port,
         "certificate": str(own.certificate),
@@ -168,13 +168,13 @@ class Orthanc:
     """A real Orthanc with this node as its modality."""
 
     def __init__(self, work: pathlib.Path, modality: dict[str, object], **more: object) -> None:
-        self.http = harness.free_port()
+        self.http = ports.free()
         configuration = {
             "Name": "test",
             "StorageDirectory": str(work / "storage"),
             "IndexDirectory": str(work / "storage"),
             "HttpPort": self.http,
-            "DicomPort": harness.free_port(),
+            "DicomPort": ports.free(),
             "AuthenticationEnabled": False,
             "RemoteAccessAllowed": False,
             "DicomModalities": {"node": modality},

@@ -19,7 +19,7 @@ from node import errors, model
 from node.commands import gather
 from node.send import base, dimse
 from node.wire import acceptor, association, command, policy
-from tests import make, peers, small, stored
+from tests import make, peers, ports, small, stored
 
 CT = make.CT
 VERIFICATION = "1.2.840.10008.1.1"
@@ -33,12 +33,6 @@ def _items(folder: pathlib.Path, made: list[make.Made]) -> list[base.Item]:
 
 def _peer(port: int, aet: str = "SINK") -> model.Peer:
     return model.Peer(name="sink", aet=aet, host="127.0.0.1", port=port)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -153,7 +147,7 @@ def test_more_pairs_than_one_association_has_contexts_for(tmp_path: pathlib.Path
 
 def test_nobody_there_is_worth_a_retry(tmp_path: pathlib.Path) -> None:
     items = _items(tmp_path / "in", make.series(2))
-    results = list(dimse.Dimse(_peer(_free_port()), "ME").send(items))
+    results = list(dimse.Dimse(_peer(ports.free()), "ME").send(items))
     assert [type(result.outcome) for result in results] == [base.Retry] * 2
 
 
@@ -232,7 +226,7 @@ def test_a_granted_window_is_used_and_answers_may_come_in_any_order(tmp_path: pa
 def test_dcmtk_takes_what_we_send_and_echoes(tmp_path: pathlib.Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    port = _free_port()
+    port = ports.free()
     words = [peers.require("storescp"), "--aetitle", "SINK", "-od", str(out), "+xa", str(port)]
     made = make.series(5, size=75_000)
     items = _items(tmp_path / "in", made)

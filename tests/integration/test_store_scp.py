@@ -186,14 +186,13 @@ def test_other_bytes_under_a_held_uid_are_0111_where_that_is_the_policy(tmp_path
 
 def test_an_association_that_breaks_off_leaves_nothing(running: small.Small) -> None:
     large = make.instance(size=3_000_000)
-    caller = scu.call(running.address, [large])
-    request = scu.command(scu.store_request(large, 1))
-    context = caller.context(large)
-    caller.send(b"".join(scu.fragments(context, request, is_command=True)))
-    first = next(iter(scu.fragments(context, large.data, is_command=False, maximum=131072)))
-    for _ in range(12):
-        caller.send(first)
-    caller.close()
+    with scu.call(running.address, [large]) as caller:
+        request = scu.command(scu.store_request(large, 1))
+        context = caller.context(large)
+        caller.send(b"".join(scu.fragments(context, request, is_command=True)))
+        first = next(iter(scu.fragments(context, large.data, is_command=False, maximum=131072)))
+        for _ in range(12):
+            caller.send(first)
     good = make.instance(seed=5)
     with scu.call(running.address, [good]) as other:
         _goes_on(other, running, good)

@@ -8,13 +8,12 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
 
-from tests import oracle, scu
+from tests import oracle, ports, scu
 
 AET = "NODE"
 # Small on purpose: a ring that turns over often is a ring whose turning over is tested.
@@ -33,13 +32,6 @@ def toml(tables: Mapping[str, Mapping[str, object]]) -> str:
     return "\n".join(lines)
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Node:
     """One daemon on one data directory; it can be started again after it went."""
 
@@ -50,7 +42,7 @@ class Node:
         work.mkdir(parents=True, exist_ok=True)
         self.work = work
         self.data = data or work / "data"
-        self.port, self.http = free_port(), free_port()
+        self.port, self.http = ports.free(), ports.free()
         self.config = work / "node.toml"
         merged = {
             name: {**CONFIGURATION.get(name, {}), **tables.get(name, {})}
@@ -66,7 +58,7 @@ class Node:
         return "127.0.0.1", self.port
 
     def start(
-        self, environment: Mapping[str, str] | None = None, *, ready: bool = True, timeout: float = 30.0
+        self, environment: Mapping[str, str] | None = None, *, ready: bool = True, timeout: float = 90.0
     ) -> Node:
         """Start it and, unless told otherwise, wait until it is ready."""
         with self.log.open("ab") as log:
@@ -89,7 +81,7 @@ class Node:
             *("--port", str(self.port), "--http", f"127.0.0.1:{self.http}"),
         ]
 
-    def wait_ready(self, timeout: float = 30.0) -> None:
+    def wait_ready(self, timeout: float = 90.0) -> None:
         """Wait until /readyz says so, or fail with the log."""
         end = time.monotonic() + timeout
         status, text = 0, ""
@@ -105,7 +97,7 @@ class Node:
 
     def get(self, path: str) -> tuple[int, str]:
         """Ask the web process."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=30)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -113,7 +105,7 @@ class Node:
         finally:
             connection.close()
 
-    def stop(self, timeout: float = 30.0) -> int:
+    def stop(self, timeout: float = 60.0) -> int:
         """SIGTERM; the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
@@ -131,8 +123,8 @@ class Node:
         for pid in family:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.process.wait(10)
-        end = time.monotonic() + 10
+        self.process.wait(60)
+        end = time.monotonic() + 60
         while any(_running(pid) for pid in family) and time.monotonic() < end:
             time.sleep(0.01)
         self.process = None
@@ -155,7 +147,7 @@ class Node:
         state = json.loads((self.data / "run" / "all.state.json").read_text())
         return next(int(one["pid"]) for one in state["children"] if one["name"] == role)
 
-    def command(self, *words: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
         """Run `dicom-node WORDS` on this node's configuration and data."""
         where = ["--config", str(self.config), "--data", str(self.data)]
         return subprocess.run(
@@ -166,7 +158,7 @@ class Node:
             check=False,
         )
 
-    def settled(self, answers: Iterable[oracle.Answer], timeout: float = 20.0) -> oracle.Held:
+    def settled(self, answers: Iterable[oracle.Answer], timeout: float = 60.0) -> oracle.Held:
         """Wait until what was acknowledged is filed, at most `timeout`; what is held then."""
         wanted = {(one.sop_instance, one.digest) for one in answers if one.acknowledged}
         end = time.monotonic() + timeout
@@ -191,9 +183,9 @@ class Node:
 
     def alive(self) -> None:
         """Fail unless a C-ECHO is answered."""
-        caller = scu.call(self.address, timeout=10)
-        assert caller.echo() == 0
-        caller.release()
+        with scu.call(self.address, timeout=30) as caller:
+            assert caller.echo() == 0
+            caller.release()
 
 
 def _running(pid: int) -> bool:
@@ -203,7 +195,7 @@ def _running(pid: int) -> bool:
         return False
 
 
-def verify(node: Node, journal: oracle.Journal, timeout: float = 20.0) -> oracle.Held:
+def verify(node: Node, journal: oracle.Journal, timeout: float = 60.0) -> oracle.Held:
     """Everything that was acknowledged is there whole and accounted for, or the test fails."""
     answers = journal.answers()
     held = node.settled(answers, timeout)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests import ports
 from tests.scenario import harness
 
 
@@ -81,7 +82,7 @@ def test_a_certificate_that_is_not_there(
     make_node: Callable[..., harness.Node], tmp_path: pathlib.Path
 ) -> None:
     missing = tmp_path / "node.pem"
-    node = make_node(tls={"port": harness.free_port(), "certificate": str(missing), "key": str(missing)})
+    node = make_node(tls={"port": ports.free(), "certificate": str(missing), "key": str(missing)})
     said = refusal(start(node))
     assert str(missing) in said
     assert "tls.certificate" in said

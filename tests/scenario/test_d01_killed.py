@@ -64,7 +64,7 @@ def killed_at(name: str, node: harness.Node, journal: oracle.Journal) -> None:
         kwargs={"senders": 4, "stop": stop, "patience": 5.0},
     )
     sending.start()
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while not died(node) and time.monotonic() < end:
         time.sleep(0.02)
     time.sleep(0.2)  # some more arrive while the dead process is missed

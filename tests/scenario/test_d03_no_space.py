@@ -112,11 +112,12 @@ def test_below_the_watermark_associations_are_rejected_for_now(
     make_node: Callable[..., harness.Node],
 ) -> None:
     node = make_node(storage={"min_free": "900 TB", "journal": "64MiB"}).start(ready=False)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     code = None
     while code is None and time.monotonic() < end:
         try:
-            scu.call(node.address, [make.instance()]).release()
+            with scu.call(node.address, [make.instance()]) as caller:
+                caller.release()
             time.sleep(0.1)
         except scu.Rejected as rejected:
             code = rejected.code

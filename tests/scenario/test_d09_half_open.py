@@ -61,7 +61,7 @@ def test_silent_peers_are_reaped_and_leave_no_trace(strict: harness.Node, journa
         assert gone(idle, 30.0)
         assert gone(half, 30.0)
     harness.verify(strict, journal)
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while descriptors(listener) > before + 2 and time.monotonic() < end:
         time.sleep(0.1)
     assert descriptors(listener) <= before + 2
@@ -93,15 +93,27 @@ def test_a_peer_that_never_reads_is_reaped(strict: harness.Node) -> None:
     strict.alive()
 
 
+def until_there_is_no_place(
+    node: harness.Node, made: make.Made, stack: contextlib.ExitStack
+) -> list[scu.Caller]:
+    """Call until turned away: on a slow machine the first is reaped before the fourth calls."""
+    callers: list[scu.Caller] = []
+    for _ in range(60):
+        try:
+            callers.append(stack.enter_context(scu.call(node.address, [made])))
+        except (scu.Rejected, scu.Closed):
+            return callers
+    raise AssertionError("the limit on associations is never reached")
+
+
 def test_the_slots_of_the_reaped_are_free_again(strict: harness.Node) -> None:
     made = make.instance(2, seed="slots")
     with contextlib.ExitStack() as stack:
-        silent = [stack.enter_context(scu.call(strict.address, [made])) for _ in range(3)]
-        with pytest.raises((scu.Rejected, scu.Closed)):
-            stack.enter_context(scu.call(strict.address, [made]))
+        silent = until_there_is_no_place(strict, made, stack)
+        assert len(silent) >= 3
         for caller in silent:
             assert gone(caller, 30.0)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         with contextlib.suppress(scu.Rejected):
             with scu.call(strict.address, [made]) as caller:

@@ -12,7 +12,7 @@ from pynetdicom import evt
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
 
 from node.dicom import commitment as words
-from tests import make, oracle, scu
+from tests import make, oracle, ports, scu
 from tests.scenario import harness
 
 REQUESTER = "ASKER"
@@ -22,7 +22,7 @@ TRANSACTION = "1.2.3.17"
 def test_the_report_comes_after_the_restart(
     make_node: Callable[..., harness.Node], journal: oracle.Journal
 ) -> None:
-    port = harness.free_port()
+    port = ports.free()
     peer = {"aet": REQUESTER, "host": "127.0.0.1", "port": port, "rights": ["echo", "store", "commit"]}
     node = make_node(**{"peers.asker": peer}).start()
     made = make.series(8, seed="d17", size=9000)
@@ -42,7 +42,7 @@ def test_the_report_comes_after_the_restart(
     try:
         _due_now(node)
         node.start()
-        event, report = reports.get(timeout=30)
+        event, report = reports.get(timeout=90)
     finally:
         server.shutdown()
     assert (event, report.TransactionUID) == (1, TRANSACTION)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 
+from tests import ports
 from tests.scenario import harness
 
 
@@ -25,7 +26,7 @@ def check(tmp_path: pathlib.Path, *words: str, text: str = "") -> subprocess.Com
 
 
 def free() -> list[str]:
-    return ["--port", str(harness.free_port()), "--http", f"127.0.0.1:{harness.free_port()}"]
+    return ["--port", str(ports.free()), "--http", f"127.0.0.1:{ports.free()}"]
 
 
 RULES = """
@@ -53,7 +54,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: pathlib.Path) -> None:
     (tmp_path / "data").write_text("a file")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = check(tmp_path, "--http", f"127.0.0.1:{port}", "--port", str(harness.free_port()), "--json")
+        done = check(tmp_path, "--http", f"127.0.0.1:{port}", "--port", str(ports.free()), "--json")
     assert done.returncode == 2
     wrong = {one["what"]: one["says"] for one in json.loads(done.stdout) if not one["ok"]}
     assert "cannot be written" in wrong["data"]
@@ -62,7 +63,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_peer_that_does_not_answer_is_named(tmp_path: pathlib.Path) -> None:
-    peer = f'[peers.pacs]\naet = "PACS"\nhost = "127.0.0.1"\nport = {harness.free_port()}\n'
+    peer = f'[peers.pacs]\naet = "PACS"\nhost = "127.0.0.1"\nport = {ports.free()}\n'
     done = check(tmp_path, *free(), "--peers", text=peer)
     assert done.returncode == 2
     line = next(one for one in done.stdout.splitlines() if " peer " in one)
