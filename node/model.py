@@ -294,9 +294,7 @@ class WorklistSettings:
 
     folder: pathlib.Path | None = None  # of worklist files; None: there is none
     finished: Finished = Finished.HIDE  # entries whose step has ended
-    keep: float = (
-        90 * 86400.0
-    )  # seconds after which entries of the table go, once they began and nobody wrote them
+    keep: float = 90 * 86400.0  # seconds after their beginning and last change that entries of the table go
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -14,7 +14,10 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+import pynetdicom
 import pytest
+from pydicom.dataset import Dataset
+from pynetdicom.sop_class import ModalityWorklistInformationFind  # type: ignore[attr-defined]
 
 from node import log, metrics, model, worklist
 from node.dicom import identifier
@@ -72,6 +75,10 @@ def _serving(root: pathlib.Path, finished: model.Finished = model.Finished.HIDE)
     handlers = {command.Field.C_FIND: asking, **mpps.Mpps(database, counts).handlers()}
     services = (policy.WORKLIST, *policy.PERFORMED_STEP)
     with raw.running(handlers=handlers, services=services) as running:
+        agreed = {policy.WORKLIST: listing.EXTENDED}
+        running.acceptor.admit = policy.Policy(
+            running.node, raw.LIMITS, (), services=services, extended=agreed
+        )
         yield Ward(database, folder, lists, worklist.Desk(database), ("127.0.0.1", running.port))
     asking.close()
     database.close()
@@ -324,6 +331,33 @@ def test_a_key_that_its_element_cannot_have_is_refused(ward: Ward) -> None:
     assert ward.ask(bad)[-1][0] == 0xC000  # type: ignore[arg-type]
     star = {"ScheduledProcedureStepStartDate": "20261121", "ScheduledProcedureStepStartTime": "*"}
     assert ward.names({"ScheduledProcedureStepSequence": [star]}) == ["SYN-1"]  # type: ignore[list-item]
+
+
+def _with_pynetdicom(ward: Ward, name: str, fuzzy: bool) -> list[str]:
+    ae = pynetdicom.AE("PYNET")
+    ae.add_requested_context(entries.SOP_CLASS)
+    asked = pynetdicom.pdu_primitives.SOPClassExtendedNegotiation()
+    asked.sop_class_uid = entries.SOP_CLASS
+    asked.service_class_application_information = bytes((0, 0, fuzzy))
+    link = ae.associate(*ward.address, ae_title=CALLED, ext_neg=[asked])
+    assert link.is_established
+    query = Dataset()
+    query.PatientName = name
+    query.PatientID = ""
+    found = [
+        (status.Status, answer) for status, answer in link.send_c_find(query, ModalityWorklistInformationFind)
+    ]
+    link.release()
+    assert [status for status, _ in found] == [0xFF00] * (len(found) - 1) + [0x0000]
+    return [answer.PatientID for _, answer in found[:-1]]
+
+
+def test_names_match_fuzzily_where_that_was_agreed(ward: Ward) -> None:
+    ward.desk.add(_entry(1, PatientName="Müller^Jörg"), by="test")
+    ward.desk.add(_entry(2, PatientName="Meier^Jana"), by="test")
+    assert _with_pynetdicom(ward, "mueller jörg", fuzzy=True) == ["SYN-1"]
+    assert _with_pynetdicom(ward, "mueller jörg", fuzzy=False) == []
+    assert _with_pynetdicom(ward, "Meier*", fuzzy=False) == ["SYN-2"]
 
 
 def test_one_file_with_two_steps_is_two_entries(ward: Ward) -> None:
