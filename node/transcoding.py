@@ -57,9 +57,10 @@ class Transcoder:
         """The transfer syntaxes that it can be made into without loss, best first."""
         return transcode.targets(item.syntax)
 
-    def make(self, item: base.Item, syntax: str) -> base.Item:
+    def make(self, item: base.Item, syntax: str, loss: transcode.Loss | None = None) -> base.Item:
         """The item in another transfer syntax; `drop` it when it was sent.
 
+        With `loss` it is compressed with loss, and is another instance then; senders never say that.
         Raises BadData or UsageError when there is no way, TranscodingFailed when a worker crashed or took too
         long over it, and a Transient when the same may work later.
         """
@@ -71,7 +72,7 @@ class Transcoder:
             ) from error
         try:
             with item.path.open("rb", buffering=0) as source:
-                size = self._run(source.fileno(), out.fileno(), item, syntax)
+                size = self._run(source.fileno(), out.fileno(), item, syntax, loss)
         except OSError as error:
             out.close()
             raise errors.BadData(f"it cannot be read ({error.strerror or error})") from error
@@ -80,7 +81,8 @@ class Transcoder:
             raise
         made = pathlib.Path(f"/proc/self/fd/{out.fileno()}")
         self._made[made] = out
-        return dataclasses.replace(item, syntax=syntax, path=made, offset=0, size=size)
+        instance = item.sop_instance if loss is None else loss.instance
+        return dataclasses.replace(item, sop_instance=instance, syntax=syntax, path=made, offset=0, size=size)
 
     def drop(self, made: base.Item) -> None:
         """Let go of the file that `make` made."""
@@ -103,7 +105,9 @@ class Transcoder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self, source: int, target: int, item: base.Item, syntax: str) -> int:
+    def _run(
+        self, source: int, target: int, item: base.Item, syntax: str, loss: transcode.Loss | None
+    ) -> int:
         seconds = self._limits.seconds + item.size / _PER_SECOND
         request = {
             "syntax": item.syntax,
@@ -112,6 +116,7 @@ class Transcoder:
             "size": item.size,
             "memory": self._limits.memory,
             "seconds": seconds,
+            "loss": None if loss is None else dataclasses.asdict(loss),
         }
         while True:
             worker = self._take()

@@ -60,7 +60,8 @@ def _serve(request: Mapping[str, Any], given: list[int], own: int) -> Mapping[st
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (own + begin + size + memory, hard))
     try:
-        return {"size": _transcode(source, target, begin, size, request["syntax"], request["target"])}
+        loss = transcode.Loss(**request["loss"]) if request["loss"] else None
+        return {"size": _transcode(source, target, begin, size, request["syntax"], request["target"], loss)}
     except errors.NodeError as error:
         return {"kind": type(error).__name__, "why": str(error)}
     except MemoryError:
@@ -74,7 +75,15 @@ def _serve(request: Mapping[str, Any], given: list[int], own: int) -> Mapping[st
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _transcode(source: int, target: int, begin: int, size: int, syntax: str, wanted: str) -> int:
+def _transcode(
+    source: int,
+    target: int,
+    begin: int,
+    size: int,
+    syntax: str,
+    wanted: str,
+    loss: transcode.Loss | None,
+) -> int:
     # Reading behind the end of a mapped file would end the process, not raise.
     if os.fstat(source).st_size < begin + size:
         raise errors.BadData(f"the file ends before byte {begin + size}")
@@ -82,7 +91,7 @@ def _transcode(source: int, target: int, begin: int, size: int, syntax: str, wan
     view = memoryview(mapped)[begin:]
     try:
         with open(target, "wb", buffering=1 << 20, closefd=False) as out:
-            return transcode.transcode(view, syntax, wanted, out)
+            return transcode.transcode(view, syntax, wanted, out, loss=loss)
     finally:
         # A view of it may be left in a traceback; the mapping goes when that does.
         with contextlib.suppress(BufferError):

@@ -231,6 +231,7 @@ class Encoder:
 
     encode: Callable[[Array, pixels.Pixels], bytes]
     most: int = 16  # bits allocated
+    stored: int = 0  # bits stored at most; 0: as many as are allocated
     signs: bool = True  # it takes signed pixels
     photometric: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what it changes of it
     takes: frozenset[str] = frozenset(
@@ -268,7 +269,8 @@ def _raw(array: Array, shown: pixels.Pixels) -> Array:
     return np.ascontiguousarray(made[:, :, 0] if shown.samples == 1 else made)
 
 
-def _encode_jpeg_ls(array: Array, shown: pixels.Pixels) -> bytes:
+def encode_jpeg_ls(array: Array, shown: pixels.Pixels, error: int = 0) -> bytes:
+    """A frame in JPEG-LS; `error` is by how much a sample may differ."""
     import jpeg_ls
 
     raw = _raw(array, shown).tobytes()
@@ -279,6 +281,7 @@ def _encode_jpeg_ls(array: Array, shown: pixels.Pixels) -> bytes:
         columns=shown.columns,
         samples_per_pixel=shown.samples,
         bits_stored=max(shown.stored, 2),
+        lossy_error=error,
         **mode,
     )
     return bytes(made)
@@ -317,7 +320,7 @@ def _encode_jpeg_lossless(array: Array, shown: pixels.Pixels) -> bytes:
 
 
 ENCODERS: Mapping[str, Encoder] = {
-    JPEG_LS: Encoder(_encode_jpeg_ls),
+    JPEG_LS: Encoder(encode_jpeg_ls),
     JPEG_2000_LOSSLESS: Encoder(_encode_jpeg_2000, photometric={"RGB": "YBR_RCT"}),
     LOSSLESS_SV1: Encoder(_encode_jpeg_lossless),
     RLE: Encoder(_encode_rle, most=32),

@@ -8,13 +8,13 @@ What was compressed here is decoded again and compared before it is believed.
 from __future__ import annotations
 
 import dataclasses
-import struct
+import itertools
 import zlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from node import errors
-from node.dicom import codestream, edit, pixels, reencode, scan
+from node.dicom import codestream, edit, frames, pixels, reencode, scan
 from node.dicom import syntax as syntaxes
 from node.dicom import vr as vrs
 from node.dicom import walk as walking
@@ -33,6 +33,8 @@ _JPEG = "1.2.840.10008.1.2.4."
 RLE = "1.2.840.10008.1.2.5"
 # What can be made without loss, best first; codecs.ENCODERS makes them.
 COMPRESSED = (_JPEG + "80", _JPEG + "90", _JPEG + "70", RLE)
+# What can be made with loss, where somebody says so; lossy.encoder makes them.
+LOSSY = (_JPEG + "50", _JPEG + "51", _JPEG + "81", _JPEG + "91")
 # What can be read beside these; codecs.DECODERS reads them.
 _READ = frozenset(
     {
@@ -45,20 +47,18 @@ _READ = frozenset(
 )
 
 INFLATE_CAP = 1 << 30  # bytes of a deflated data set
-_OFFSETS_TO = 0xF0000000  # bytes of pixel data; beyond, a basic offset table could not point at all of it
+_IMAGE_TYPE, _SOP_CLASS, _SOP_INSTANCE, _DERIVATION = 0x00080008, 0x00080016, 0x00080018, 0x00082111
 _EXTENDED = (0x7FE00001, 0x7FE00002, 0x7FE00003)  # offsets, lengths, total length
 _RUN = 64  # bytes that one byte of an RLE frame makes at most
 _DEFLATED = 1040  # the same of a deflated frame
 
 
-class Output(Protocol):
-    """A file that can be written to and sought in."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Loss:
+    """That somebody wants compression with loss, which nothing here does by itself."""
 
-    def write(self, data: Buffer, /) -> object: ...
-
-    def tell(self) -> int: ...
-
-    def seek(self, place: int, /) -> int: ...
+    instance: str  # SOP Instance UID of what comes out: it is another instance (PS3.3 C.7.6.1.1.5)
+    quality: float | None = None  # in the words of the compression, see `lossy`; None: its default
 
 
 def targets(syntax: str) -> tuple[str, ...]:
@@ -68,33 +68,37 @@ def targets(syntax: str) -> tuple[str, ...]:
     return tuple(one for one in (*NATIVE, *COMPRESSED) if one != syntax)
 
 
-def transcode(buffer: Buffer, syntax: str, target: str, out: Output) -> int:
+def transcode(
+    buffer: Buffer, syntax: str, target: str, out: frames.Output, *, loss: Loss | None = None
+) -> int:
     """Write the data set in the target's syntax; its length in bytes.
 
     Raises BadData when it is not what it says, and UsageError when there is no way from one to the other.
+    With `loss`, and only with it, the syntaxes of LOSSY are targets too, and the only ones.
     """
-    if target not in targets(syntax):
+    possible = targets(syntax) if loss is None else LOSSY if targets(syntax) else ()
+    if target not in possible:
         raise errors.UsageError(f"nothing here makes {target} of {syntax}")
     begun = out.tell()
     enc = syntaxes.encoding(syntax)
     if enc.deflated:
         buffer = syntaxes.inflate(buffer, INFLATE_CAP)
         syntax, enc = syntaxes.EXPLICIT_LITTLE, syntaxes.encoding(syntaxes.EXPLICIT_LITTLE)
-    if target == syntax:
+    if target == syntax and loss is None:
         out.write(buffer)
     elif syntaxes.encoding(target).deflated:
         deflating = _Deflating(out)
         _Transcoding(buffer, syntax, syntaxes.EXPLICIT_LITTLE).write(deflating)
         deflating.finish(begun)
     else:
-        _Transcoding(buffer, syntax, target).write(out)
+        _Transcoding(buffer, syntax, target, loss).write(out)
     return out.tell() - begun
 
 
 class _Deflating:
     """An output that deflates what is written to it."""
 
-    def __init__(self, out: Output) -> None:
+    def __init__(self, out: frames.Output) -> None:
         self._out = out
         self._engine = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, -zlib.MAX_WBITS)
 
@@ -120,14 +124,14 @@ class _Icon(edit.Set):
 class _Transcoding:
     """One data set on its way from one transfer syntax to another that is not deflated."""
 
-    def __init__(self, buffer: Buffer, syntax: str, target: str) -> None:
-        self._syntax, self._target = syntax, target
+    def __init__(self, buffer: Buffer, syntax: str, target: str, loss: Loss | None = None) -> None:
+        self._syntax, self._target, self._loss = syntax, target, loss
         self._from, self._to = syntaxes.encoding(syntax), syntaxes.encoding(target)
         self._view = memoryview(buffer)
         self._table = scan.Table(buffer, self._from, *walking.walk(buffer, 0, len(buffer), self._from))
         self._row = self._table.find(vrs.PIXEL_DATA)
 
-    def write(self, out: Output) -> None:
+    def write(self, out: frames.Output) -> None:
         """The whole data set."""
         if self._row is None:
             if self._to.encapsulated:
@@ -154,7 +158,9 @@ class _Transcoding:
 
     # -- elements -------------------------------------------------------------------------------
 
-    def _write_elements(self, out: Output, start: int, end: int, changes: tuple[edit.Change, ...]) -> None:
+    def _write_elements(
+        self, out: frames.Output, start: int, end: int, changes: Sequence[edit.Change]
+    ) -> None:
         """A range of elements, changed, in the target's encoding."""
         part: Buffer = self._view[start:end]
         compressed = [edit.Remove(one.path) for one in changes if isinstance(one, _Icon)]
@@ -190,7 +196,7 @@ class _Transcoding:
             array, photometric = codecs.decode(self._syntax, data, shown)
             where = self._path(parent)
             raw = array.tobytes()
-            found.append(_Icon(f"{where}.PixelData", raw + b"\0" * (len(raw) & 1), vr=_vr(shown)))
+            found.append(_Icon(f"{where}.PixelData", raw + b"\0" * (len(raw) & 1), vr=frames.vr(shown)))
             if photometric != shown.photometric:
                 found.append(edit.Set(f"{where}.PhotometricInterpretation", photometric))
             if shown.planar:
@@ -210,7 +216,7 @@ class _Transcoding:
 
     # -- pixel data -----------------------------------------------------------------------------
 
-    def _write_native(self, out: Output, offset: int, end: int) -> None:
+    def _write_native(self, out: frames.Output, offset: int, end: int) -> None:
         """Uncompressed pixel data as it is, or with its bytes swapped."""
         assert self._row is not None
         vr = self._table.rows[self._row][1]
@@ -286,26 +292,60 @@ class _Transcoding:
             raise errors.BadData(f"{have} bytes cannot hold a frame of {size}", tag=vrs.PIXEL_DATA)
 
     def _write_frames(
-        self, out: Output, start: int, shown: pixels.Pixels, source: list[pixels.Fragments]
+        self, out: frames.Output, start: int, shown: pixels.Pixels, source: list[pixels.Fragments]
     ) -> None:
         """What stands before the pixel data, changed as its first frame says, and every frame."""
         first, photometric, image = self._decoded(source[0], shown)
-        encoder = _encoder(self._target, shown, photometric) if self._to.encapsulated else None
-        changes = (*self._icons(), *self._about(shown, photometric, image, encoder, source))
-        self._write_elements(out, 0, start, changes)
-        rest = (self._decoded(parts, shown)[0] for parts in source[1:])
         decoded = dataclasses.replace(shown, photometric=photometric, planar=False)
-        if encoder is None:
-            _write_decoded(out, decoded, self._to, _chain(first, rest))
-        else:
-            _write_encoded(out, decoded, self._target, encoder, _chain(first, rest))
+        arrays = itertools.chain([first], (self._decoded(parts, shown)[0] for parts in source[1:]))
+        changes = [*self._icons(), *self._about(shown, photometric, image, source)]
+        if not self._to.encapsulated:
+            self._write_elements(out, 0, start, changes)
+            frames.write_decoded(out, decoded, self._to, arrays)
+            return
+        encoder = frames.encoder(self._target, decoded, self._loss.quality if self._loss else None)
+        becomes = encoder.photometric.get(photometric, photometric)
+        if becomes != photometric:
+            changes.append(edit.Set("PhotometricInterpretation", becomes))
+        coded = (frames.compressed(array, decoded, self._target, encoder) for array in arrays)
+        if self._loss is not None:  # what it came to is said before it
+            kept = list(coded)
+            changes += self._lost(self._loss, decoded, encoder, sum(map(len, kept)))
+            coded = (one for one in kept)
+        self._write_elements(out, 0, start, changes)
+        frames.write_encoded(out, decoded, self._to, coded)
+
+    def _lost(
+        self, loss: Loss, shown: pixels.Pixels, encoder: codecs.Encoder, size: int
+    ) -> Iterator[edit.Change]:
+        """What must be said of an image of which something is lost now."""
+        said = {tag: self._text(tag) for tag in (pixels.RATIO, pixels.METHOD, _DERIVATION)}
+        ratio = f"{shown.size / max(size, 1):.2f}"
+        yield edit.Set("LossyImageCompression", "01")
+        yield edit.Set("LossyImageCompressionRatio", _more(said[pixels.RATIO], ratio))
+        yield edit.Set("LossyImageCompressionMethod", _more(said[pixels.METHOD], encoder.method))
+        kind = self._text(_IMAGE_TYPE).split("\\")
+        yield edit.Set("ImageType", "\\".join(["DERIVED", *(kind[1:] or ["PRIMARY"])]))
+        words = f"Lossy compression ({encoder.method}) {ratio}:1"
+        yield edit.Set(
+            "DerivationDescription", f"{said[_DERIVATION]}; {words}" if said[_DERIVATION] else words
+        )
+        source = {
+            "ReferencedSOPClassUID": self._text(_SOP_CLASS),
+            "ReferencedSOPInstanceUID": self._text(_SOP_INSTANCE),
+        }
+        yield edit.Set("SourceImageSequence", [source])
+        yield edit.Set("SOPInstanceUID", loss.instance)
+
+    def _text(self, tag: int) -> str:
+        row = self._table.find(tag)
+        return "" if row is None else self._table.raw(row).decode("latin-1").strip(" \0")
 
     def _about(
         self,
         shown: pixels.Pixels,
         photometric: str,
         image: codestream.Image | None,
-        encoder: codecs.Encoder | None,
         source: list[pixels.Fragments],
     ) -> Iterator[edit.Change]:
         """What the elements before the pixel data must say of it."""
@@ -313,9 +353,8 @@ class _Transcoding:
         for tag in (*_EXTENDED, 0x7FE00000):
             if tag in top:
                 yield edit.Remove(f"{tag >> 16:04X},{tag & 0xFFFF:04X}")
-        becomes = encoder.photometric.get(photometric, photometric) if encoder else photometric
-        if becomes != shown.photometric:
-            yield edit.Set("PhotometricInterpretation", becomes)
+        if photometric != shown.photometric:
+            yield edit.Set("PhotometricInterpretation", photometric)
         if shown.samples > 1:
             # PS3.5 annex G puts one plane behind the other.
             yield edit.Set("PlanarConfiguration", 1 if self._target == RLE else 0)
@@ -347,87 +386,10 @@ class _Transcoding:
 _CHUNK = 1 << 20
 
 
-def _vr(shown: pixels.Pixels) -> str:
-    return "OB" if shown.allocated <= 8 else "OW"
-
-
 def _is_2000(data: bytes) -> bool:
     return b"\xff\x4f\xff\x51" in data[:4096]
 
 
-def _chain(first: codecs.Array, rest: Iterator[codecs.Array]) -> Iterator[codecs.Array]:
-    yield first
-    yield from rest
-
-
-def _encoder(target: str, shown: pixels.Pixels, photometric: str) -> codecs.Encoder:
-    from node.dicom import codecs
-
-    found = codecs.ENCODERS[target]
-    if photometric not in found.takes or shown.allocated > found.most or shown.samples not in (1, 3):
-        kind = f"{photometric} with {shown.samples} samples of {shown.allocated} bits"
-        raise errors.UsageError(f"{kind} cannot be compressed in {target}")
-    return found
-
-
-def _write_decoded(
-    out: Output, shown: pixels.Pixels, enc: syntaxes.Encoding, frames: Iterator[codecs.Array]
-) -> None:
-    """The frames as uncompressed pixel data."""
-    size = shown.frame_size * shown.frames
-    odd = size & 1
-    vr = _vr(shown)
-    out.write(reencode.head(vrs.PIXEL_DATA, vr, size + odd, enc))
-    swap = enc.order == ">" and vr == "OW"
-    for frame in frames:
-        raw = frame.tobytes()
-        out.write(reencode.swapped(raw, 2) if swap else raw)
-    if odd:
-        out.write(b"\0")
-
-
-def _write_encoded(
-    out: Output, shown: pixels.Pixels, target: str, encoder: codecs.Encoder, frames: Iterator[codecs.Array]
-) -> None:
-    """The frames as fragments, one each, behind their offset table."""
-    enc = syntaxes.encoding(target)
-    out.write(reencode.head(vrs.PIXEL_DATA, "OB", vrs.UNDEFINED, enc))
-    with_table = shown.size < _OFFSETS_TO
-    length = 4 * shown.frames if with_table else 0
-    out.write(reencode.head(vrs.ITEM, "", length, enc))
-    table = out.tell()
-    out.write(bytes(length))
-    offsets: list[int] = []
-    place = 0
-    for frame in frames:
-        made = _verified(frame, shown, target, encoder)
-        offsets.append(place)
-        odd = len(made) & 1
-        out.write(reencode.head(vrs.ITEM, "", len(made) + odd, enc))
-        out.write(made)
-        out.write(b"\0" * odd)
-        place += 8 + len(made) + odd
-    out.write(reencode.head(vrs.SEQUENCE_END, "", 0, enc))
-    if with_table:
-        end = out.tell()
-        out.seek(table)
-        out.write(struct.pack(f"<{len(offsets)}I", *offsets))
-        out.seek(end)
-
-
-def _verified(frame: codecs.Array, shown: pixels.Pixels, target: str, encoder: codecs.Encoder) -> bytes:
-    """A frame compressed; what does not come back as it was is refused."""
-    from node.dicom import codecs
-
-    try:
-        made = encoder.encode(frame, shown)
-    except (RuntimeError, ValueError) as error:  # what the libraries raise
-        raise errors.UsageError(f"a frame cannot be compressed in {target} ({error})") from error
-    becomes = encoder.photometric.get(shown.photometric, shown.photometric)
-    again, _ = codecs.decode(target, made, dataclasses.replace(shown, photometric=becomes))
-    if again.shape != frame.shape or not bool((again == frame).all()):
-        raise errors.UsageError(
-            f"the pixels do not survive compression in {target}: they hold more than the {shown.stored} bits"
-            " that they say"
-        )
-    return made
+def _more(said: str, value: str) -> str:
+    """One value behind those that are there."""
+    return f"{said}\\{value}" if said else value

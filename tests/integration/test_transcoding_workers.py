@@ -16,6 +16,7 @@ import pytest
 
 from node import errors, transcoding
 from node.commands import gather
+from node.dicom import transcode
 from node.send import base
 from tests import encoded, make
 
@@ -65,6 +66,15 @@ def test_one_that_lies_is_refused_and_the_worker_lives(
     transcoder.drop(transcoder.make(good, make.EXPLICIT))
     assert transcoder._idle == [worker]
     assert worker.lives
+
+
+def test_a_loss_makes_another_instance(transcoder: transcoding.Transcoder, tmp_path: pathlib.Path) -> None:
+    found = item(tmp_path, encoded.encoded(make.RLE, tmp_path))
+    result = transcoder.make(found, encoded.NEAR_LOSSLESS, transcode.Loss("1.2.3.4", quality=1))
+    assert (result.sop_instance, result.syntax) == ("1.2.3.4", encoded.NEAR_LOSSLESS)
+    assert b"1.2.3.4" in result.path.read_bytes()
+    transcoder.drop(result)
+    assert not {*transcode.LOSSY} & {*transcoder.targets(found)}  # no sender comes upon it
 
 
 def lying(

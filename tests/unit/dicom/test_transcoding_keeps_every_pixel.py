@@ -357,6 +357,75 @@ def test_files_of_other_makers_keep_their_pixels() -> None:
     assert tried >= 20
 
 
+# -- with loss, where somebody says so -------------------------------------------------------------
+
+BLURRED = {
+    JPEG + "50": (np.add.outer(np.arange(40), np.arange(64)).astype("u1"), 8, "MONOCHROME2", 4),
+    JPEG + "51": (np.add.outer(np.arange(40) * 9, np.arange(64) * 20).astype("u2"), 12, "MONOCHROME1", 40),
+    JPEG + "81": (noise((40, 64), 12, "u2"), 12, "MONOCHROME2", 2),
+    JPEG + "91": (
+        np.add.outer(np.arange(40) * 9, np.arange(64) * 20).astype("i2") - 900,
+        16,
+        "MONOCHROME2",
+        90,
+    ),
+    "colours": (
+        np.stack([np.add.outer(np.arange(40), np.arange(64) * k) for k in (1, 2, 3)], -1).astype("u1"),
+        8,
+        "RGB",
+        8,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BLURRED)
+def test_a_loss_is_wanted_bounded_and_told(kind: str) -> None:
+    array, stored, photometric, error = BLURRED[kind]
+    target = JPEG + "50" if kind == "colours" else kind
+    data = image(array, stored=stored, photometric=photometric)
+    with pytest.raises(errors.UsageError, match="nothing here makes"):
+        made(data, EXPLICIT, target)
+    out = io.BytesIO()
+    transcode.transcode(data, EXPLICIT, target, out, loss=transcode.Loss("1.2.3.4"))
+    found = read(out.getvalue(), target)
+    assert len(out.getvalue()) < len(data)
+    assert found.SOPInstanceUID == "1.2.3.4"
+    assert found.SourceImageSequence[0].ReferencedSOPInstanceUID == make.uid("pixels")
+    assert list(found.ImageType)[:2] == ["DERIVED", "PRIMARY"]
+    assert found.LossyImageCompression == "01"
+    assert found.LossyImageCompressionRatio > 1
+    assert found.PhotometricInterpretation == ("YBR_FULL_422" if kind == "colours" else photometric)
+    plain = read(made(out.getvalue(), target, EXPLICIT), EXPLICIT)
+    assert plain.PhotometricInterpretation == photometric
+    assert np.abs(seen(plain).astype(int) - array.astype(int)).max() <= error
+    # A second loss is added to the first.
+    again = io.BytesIO()
+    transcode.transcode(out.getvalue(), target, target, again, loss=transcode.Loss("1.2.3.5"))
+    twice = read(again.getvalue(), target)
+    assert len(twice.LossyImageCompressionMethod) == len(twice.LossyImageCompressionRatio) == 2
+    assert "; " in twice.DerivationDescription
+
+
+def test_what_does_not_bear_a_loss_gets_none() -> None:
+    signed, palette = noise((20, 30), 12, "i2"), noise((20, 30), 8, "u1")
+    for data, target in (
+        (image(signed, stored=12), JPEG + "51"),
+        (image(palette, stored=8, photometric="PALETTE COLOR"), JPEG + "50"),
+        (image(noise((20, 30), 12, "u2"), stored=12), JPEG + "50"),
+        (image(noise((20, 30), 16, "u2"), stored=16), JPEG + "51"),
+    ):
+        with pytest.raises(errors.UsageError, match="cannot be compressed"):
+            transcode.transcode(data, EXPLICIT, target, io.BytesIO(), loss=transcode.Loss("1.2.3.4"))
+    with pytest.raises(errors.UsageError, match="quality of 101"):
+        transcode.transcode(
+            image(palette, stored=8), EXPLICIT, JPEG + "50", io.BytesIO(), loss=transcode.Loss("1.2.3.4", 101)
+        )
+    with pytest.raises(errors.UsageError, match="nothing here makes"):  # which would lose nothing
+        transcode.transcode(
+            image(palette, stored=8), EXPLICIT, make.RLE, io.BytesIO(), loss=transcode.Loss("1.2.3.4")
+        )
+
+
 # -- what must be refused -------------------------------------------------------------------------
 
 
