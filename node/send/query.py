@@ -81,6 +81,7 @@ class Extension(enum.IntFlag):
 class Search:
     """One C-FIND over an open association: iterate for the answers.
 
+    Where an archive gives only so many answers at once (B001), it is asked for the next ones.
     `cancel` may be called from any thread; the answers that are under way still come. Closing the iterator
     early cancels too, and leaves the association fit for the next request.
     """
@@ -100,21 +101,30 @@ class Search:
         self.unreadable = 0  # answers that are no DICOM
         self.cancelled = False  # we asked it to stop
         self._opened = opened
-        self._number = opened.next_id()
+        self._number = 0  # message id of the request that is being answered
+        self._priority = priority
+        self._first: identifier.Fields | None = None  # of the answers to the request before this one
+        self._count = 0  # answers to this one
         self._context = context(opened, root.sop_class(command.Field.C_FIND), "queries")
         asked = dict(fields)
         if level is not None:
             asked["QueryRetrieveLevel"] = level.value
         charset = asked.pop("SpecificCharacterSet", None)
-        data = identifier.encode(asked, self._context.transfer, charset if isinstance(charset, str) else "")
+        self._data = identifier.encode(
+            asked, self._context.transfer, charset if isinstance(charset, str) else ""
+        )
+        self._ask()
+
+    def _ask(self) -> None:
+        self._number, self._count = self._opened.next_id(), 0
         request = command.request(
             command.Field.C_FIND,
             self._number,
             sop_class=self._context.abstract,
-            priority=priority,
+            priority=self._priority,
             has_data=True,
         )
-        opened.send(self._context, request, data)
+        self._opened.send(self._context, request, self._data)
 
     def cancel(self) -> None:
         """Ask the peer to stop; what it has sent already is still there to be read."""
@@ -125,7 +135,7 @@ class Search:
 
     @property
     def cut(self) -> bool:
-        """The peer has more answers than it gave."""
+        """The peer has more answers than it gave, and does not give the next ones."""
         return self.status == statuses.RESPONSE_LIMIT
 
     @property
@@ -153,16 +163,36 @@ class Search:
         status = answer.command.status
         if status not in (statuses.PENDING, statuses.PENDING_WARNING):
             answer.drain()
+            if status == statuses.RESPONSE_LIMIT and self._count and not self.cancelled:
+                self._ask()  # the same again gets the next ones
+                return {}
             self.status, self.comment = status, link.comment(answer.command)
             return None
         self.unsupported |= status == statuses.PENDING_WARNING
         try:
-            return identifier.decode(answer.read(link.ANSWER_CAP), self._context.transfer)
+            found = identifier.decode(answer.read(link.ANSWER_CAP), self._context.transfer)
         except errors.BadData:
             # One entry that is broken in the archive is no reason not to see the others.
             answer.drain()
             self.unreadable += 1
             return {}
+        self._count += 1
+        if self._count == 1:
+            if found == self._first:
+                self._stop_here()
+                return None
+            self._first = found
+        return found
+
+    def _stop_here(self) -> None:
+        """An archive that begins from the start again will never come to an end."""
+        self._opened.send(self._context, command.cancel(self._number))
+        while True:
+            answer = link.response(self._opened, self._number)
+            answer.drain()
+            if answer.command.status not in (statuses.PENDING, statuses.PENDING_WARNING):
+                self.status = statuses.RESPONSE_LIMIT
+                return
 
     def _rest(self) -> None:
         """Take what was under way when we lost interest."""

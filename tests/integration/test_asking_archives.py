@@ -136,14 +136,30 @@ def test_an_archive_that_ignores_keys_is_named_and_believed() -> None:
     assert "does not do fuzzy queries" in ran.err
 
 
-def test_an_archive_that_gives_no_more_is_told() -> None:
+def test_an_archive_that_gives_so_many_at_once_is_asked_for_the_next() -> None:
+    left = list(range(25))
+
+    def find(asked: Asked) -> int:
+        for _ in range(10):
+            if not left:
+                return SUCCESS
+            asked.answer(_match(left.pop(0)))
+        return 0xB001
+
+    with odd(find) as archive:
+        ran = program("find", archive.address)
+    assert ran.out.endswith("25 studies\n")
+    assert (ran.code, ran.err) == (0, "")
+
+
+def test_an_archive_that_gives_the_same_ones_again_is_not_asked_for_ever() -> None:
     def find(asked: Asked) -> int:
         asked.answer(_match(1))
         return 0xB001
 
     with odd(find) as archive:
         ran = program("find", archive.address)
-    assert ran.code == 0
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, "1 study")
     assert "there may be more" in ran.err
     assert "0xB001" in ran.err
 
@@ -192,7 +208,7 @@ def test_an_archive_that_is_busy_is_asked_again(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(persist, "LONGEST", 0.01)
     says = [0xA700, 0xA700, SUCCESS]
     with odd(lambda _: says.pop(0)) as archive:
-        ran = program("find", archive.address)
+        ran = program("find", archive.address, "--retries", "2")
         assert (ran.code, says) == (0, [])
         says += [0xA700]
         assert "0xA700 (out of resources)" in program("find", archive.address, "--retries", "0").error
