@@ -103,9 +103,16 @@ class _Idle:
     """An association that waits for its next use."""
 
     key: _Key
-    proposed: frozenset[contexts.Proposed]  # the contexts that it was opened with
+    proposed: frozenset[
+        contexts.Proposed
+    ]  # the contexts that it was opened with; empty: it is not used again
     link: association.Association
     until: float  # when it is released, on the monotonic clock
+
+
+def _parting(one: _Idle) -> _Idle:
+    """One that is released as soon as may be, by the pool's own thread: a peer may take its time over it."""
+    return dataclasses.replace(one, proposed=frozenset(), until=0.0)
 
 
 class Pool:
@@ -178,22 +185,29 @@ class Pool:
                 self._waiting.remove(found)
             if found.link.quiet():
                 return found
-            found.link.abort()  # it has said goodbye, or it is gone
+            with self._changed:
+                self._waiting.insert(0, _parting(found))  # it has said goodbye, or it is gone
+                self._start()
 
     def _give(self, key: _Key, proposed: frozenset[contexts.Proposed], link: association.Association) -> None:
-        gone: list[_Idle] = []
         with self._changed:
             keep = not self._closed and link.quiet()
             if keep:
                 self._waiting.append(_Idle(key, proposed, link, time.monotonic() + self._keep))
-                gone, self._waiting = self._waiting[: -self._most], self._waiting[-self._most :]
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._expire, name="idle-links", daemon=True)
-                    self._thread.start()
+                over = [at for at, one in enumerate(self._waiting) if one.proposed][: -self._most]
+                for at in over:
+                    self._waiting[at] = _parting(self._waiting[at])
+                self._start()
         if not keep:
             _release(link)
-        for one in gone:
-            _release(one.link)
+
+    def _start(self) -> None:
+        """Have a thread that releases what is due; called with the lock held."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._expire, name="idle-links", daemon=True)
+            self._thread.start()
+        else:
+            self._changed.notify_all()
 
     def _expire(self) -> None:
         """Release each association when its time is over; ends when none is left."""
