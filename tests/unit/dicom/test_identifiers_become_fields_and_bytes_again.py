@@ -1,5 +1,7 @@
 """Identifiers: bytes to plain fields and back, in every encoding and character set, within bounds."""
 
+import contextlib
+import random
 import struct
 
 import pydicom
@@ -8,6 +10,7 @@ from pydicom import filebase, filewriter
 
 from node import errors
 from node.dicom import identifier, scan
+from tests.fuzz import datasets
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -184,3 +187,14 @@ def test_what_is_no_data_set_is_refused(data: bytes) -> None:
 def test_what_cannot_be_written_is_refused(fields: identifier.Fields) -> None:
     with pytest.raises(errors.NodeError):
         identifier.encode(fields, EXPLICIT)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_what_is_changed_at_random_is_read_or_refused(syntax: str) -> None:
+    whole = identifier.encode(
+        {**ALL_SORTS, "PatientName": NAMES["\\ISO 2022 IR 149"]}, syntax, "\\ISO 2022 IR 149"
+    )
+    chance = random.Random(7)
+    for _ in range(500):
+        with contextlib.suppress(errors.NodeError):
+            identifier.encode(identifier.decode(datasets.mutated(whole, chance), syntax), syntax)
