@@ -164,7 +164,7 @@ class Sink:
     def __init__(self) -> None:
         self.stored: list[tuple[command.Command, str, bytes]] = []  # command, transfer syntax, data set
         self.status: Callable[[command.Command], int] = lambda _: 0
-        self.before: Callable[[association.Association], None] = lambda _: None  # an instance is answered
+        self.before: Callable[[association.Association], object] = lambda _: None  # an instance is answered
         self.associations: set[str] = set()
         self.ended = threading.Event()  # an association that stored here is over
         self._lock = threading.Lock()

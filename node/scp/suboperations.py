@@ -56,7 +56,7 @@ def asked(link: association.Association, message: association.Message) -> model.
             texts,
             top=top,
             bottom=bottom,
-            relational=link.request.user.extended.get(abstract, b"")[:1] == b"\x01",
+            relational=link.extended.get(abstract, b"")[:1] == b"\x01",
         )
     except errors.UsageError as error:
         raise Refused(statuses.DATA_SET_MISMATCH, str(error)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
+import threading
 import time
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ import pytest
 
 from node import errors, model
 from node.index import db, tables
+from node.scp import move
 from node.wire import association
 from tests import make, retrieving, scu, small, stored
 
@@ -188,6 +190,16 @@ def test_nothing_that_matches_is_a_success(scene: Scene) -> None:
         asker.release()
 
 
+def test_relational_keys_are_taken_where_that_was_agreed(scene: Scene, sink: retrieving.Sink) -> None:
+    data = retrieving.identifier(level="IMAGE", sop=f"{CT[1].sop_instance}\\{MR[0].sop_instance}")
+    for asked, agreed, status in ((b"\1", b"\1", 0), (b"\1\1", b"\1", 0), (b"\0", b"\0", 0xA900)):
+        with retrieving.asking(scene.node.address, extended={retrieving.STUDY_MOVE: asked}) as asker:
+            assert asker.extended == {retrieving.STUDY_MOVE: agreed}
+            assert asker.moved(data, "SINK")[1].status == status
+            asker.release()
+    assert {asked.sop_instance for asked, _, _ in sink.stored} == {CT[1].sop_instance, MR[0].sop_instance}
+
+
 def test_a_message_in_another_classes_context_is_refused(scene: Scene) -> None:
     with retrieving.asking(scene.node.address) as asker:
         assert asker.moved(_study(), "SINK", sop_class=retrieving.PATIENT_MOVE)[1].status == 0x0122
@@ -280,6 +292,29 @@ def test_a_move_is_cancelled(scene: Scene) -> None:
         assert {retrieving.counts(one).total for one in pending} == {len(MANY)}
         assert asker.echo() == 0
         asker.release()
+
+
+def test_a_cancel_does_not_wait_for_a_destination_that_never_answers(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(move, "GRACE", 0.1)
+    slow, answered = scene.slow, threading.Event()
+    slow.__init__()  # type: ignore[misc]
+    slow.before = lambda _: answered.wait(20)
+    try:
+        with retrieving.asking(scene.node.address) as asker:
+            asker.ask(_study(MANY[0].study), to="SLOW")
+            slow.wait(1)
+            asker.cancel()
+            _, last = asker.last()
+            asker.release()
+    finally:
+        answered.set()
+    assert last.status == 0xFE00
+    counts = retrieving.counts(last)
+    assert counts.total == len(MANY)
+    assert counts.completed == 0
+    assert counts.failed == len(retrieving.failed(last)) > 0, "what was under way may be there, or not"
 
 
 def test_a_cancel_of_another_request_cancels_nothing(scene: Scene, sink: retrieving.Sink) -> None:
