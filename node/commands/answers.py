@@ -88,6 +88,8 @@ def _shown(value: str | None, path: keys.Path) -> str:
         value = _DATE.sub(r"\1-\2-\3", value)
     elif vr == "TM":
         value = _TIME.sub(r"\1:\2", value)
+    elif vr == "UI":
+        value = vrs.uid_name(value) or value
     elif vr == "PN":
         value = value.rstrip("=^")
     return output.cell(value.replace("\\", ", " if vr != "UI" else "\\"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from node.dicom import identifier, match, uids
 from node.send import base, fetch, listing, query
 from node.wire import association
 
+_FORESIGHT = 30.0  # seconds that an archive gets to say what it holds, before it is retrieved from without
 _TOLD = 20  # failed instances that are told one by one
 
 
@@ -35,10 +37,11 @@ class Plan:
         """How long is waited for."""
         return association.Timeouts(idle=self.timeout)
 
-    def queries(self) -> contextlib.AbstractContextManager[association.Association]:
-        """An association for queries."""
+    def queries(self, most: float = math.inf) -> contextlib.AbstractContextManager[association.Association]:
+        """An association for queries; `most` is how long at most each is waited for."""
+        timeouts = association.Timeouts(idle=min(self.timeout, most))
         settings = self.settings
-        return query.opened(self.peer, settings.node.aet, settings.tls, self.root, timeouts=self.timeouts)
+        return query.opened(self.peer, settings.node.aet, settings.tls, self.root, timeouts=timeouts)
 
 
 @dataclasses.dataclass(slots=True)
@@ -128,6 +131,7 @@ class _State:
     todo: list[listing.Request]  # what is asked for in the next attempt
     classes: tuple[str, ...] = ()  # SOP classes to propose; (): all usual ones
     listed: dict[str, listing.Listed] = dataclasses.field(default_factory=dict)  # what the peer says it has
+    hint: str = ""  # what may be behind a refusal
     ended: list[fetch.Ended] = dataclasses.field(default_factory=list)  # of the last attempt
 
 
@@ -176,6 +180,8 @@ def _one(
     state = _State(request, [request])
     if not plan.destination:
         _look(plan, state)
+    if stop.asked:
+        return
     for attempt in range(plan.retries + 1):
         why = _attempt(plan, state, tally, stop, tell)
         if why is None or stop.asked:
@@ -208,6 +214,8 @@ def _attempt(plan: Plan, state: _State, tally: Tally, stop: persist.Stop, tell: 
             known=state.classes,
             timeouts=plan.timeouts,
         ) as opened:
+            if plan.sink is not None and not any(one.scp for one in opened.contexts.values()):
+                state.hint = "; it granted us no role to take instances in: try move --out"
             for request in state.todo:
                 retrieval = fetch.Retrieval(
                     opened,
@@ -227,7 +235,7 @@ def _attempt(plan: Plan, state: _State, tally: Tally, stop: persist.Stop, tell: 
         state.ended = []
         return str(error)
     again = [one.outcome.why for one in state.ended if isinstance(one.outcome, base.Retry)]
-    return again[0] if again else None
+    return f"{again[0]}{state.hint}" if again else None
 
 
 def _follow(retrieval: fetch.Retrieval, state: _State, tally: Tally, tell: Tell) -> None:
@@ -245,7 +253,7 @@ def _follow(retrieval: fetch.Retrieval, state: _State, tally: Tally, tell: Tell)
 
 def _look(plan: Plan, state: _State) -> None:
     """Find out which SOP classes will come; an archive that does not tell is offered all usual ones."""
-    with contextlib.suppress(errors.NodeError), plan.queries() as opened:
+    with contextlib.suppress(errors.NodeError), plan.queries(_FORESIGHT) as opened:
         state.classes = listing.classes(opened, state.request, plan.root)
         if not state.classes:
             _list(plan, state, opened)

@@ -162,6 +162,12 @@ _NAMES_A_CLASS = re.compile(r"Class(UID|es)|SyntaxUID|SOPClass")
 _NAMES_A_SCHEME = {"CodingSchemeUID", "ContextUID", "MappingResourceUID", "ContextGroupExtensionCreatorUID"}
 
 
+def uid_name(uid: str) -> str:
+    """What the standard calls a UID of its own: "CT Image Storage"; "" for any other."""
+    entry = _table("_uid_dict", "UID_dictionary").get(uid)
+    return str(entry[0]) if entry else ""
+
+
 def show(tag: int) -> str:
     """A tag as people write it: (0010,0020)."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"

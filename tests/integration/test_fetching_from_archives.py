@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pydicom
+import pynetdicom
 import pytest
 
 from node import model
@@ -200,6 +202,41 @@ def test_orthanc_is_asked_and_fetched_from_both_ways(tmp_path: pathlib.Path) -> 
         assert set(found) == {one.sop_instance for one in held}
         # What is stored compressed comes as it is.
         assert found[compressed.sop_instance].file_meta.TransferSyntaxUID == make.JPEG_BASELINE
+
+
+@pytest.mark.parametrize("roles", [True, False], ids=["roles", "no roles"])
+def test_pynetdicoms_archive_is_fetched_from(roles: bool, tmp_path: pathlib.Path) -> None:
+    def find(event: Any) -> Iterator[Any]:
+        found = pydicom.Dataset()
+        found.StudyInstanceUID = UID
+        found.SOPClassesInStudy = [STUDY[0].sop_class, STUDY[3].sop_class]
+        yield 0xFF00, found
+
+    def get(event: Any) -> Iterator[Any]:
+        yield len(STUDY)
+        for one in STUDY:
+            yield 0xFF00, pydicom.dcmread(io.BytesIO(make.part10(one)))
+
+    ae = pynetdicom.AE("PYNETDICOM")
+    for number in (1, 3):
+        ae.add_supported_context(f"1.2.840.10008.5.1.4.1.2.2.{number}")
+    for one in STUDY:
+        role = {"scu_role": True, "scp_role": True} if roles else {}
+        ae.add_supported_context(one.sop_class, make.EXPLICIT, **role)
+    handlers: Any = [(pynetdicom.evt.EVT_C_FIND, find), (pynetdicom.evt.EVT_C_GET, get)]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    assert server is not None
+    try:
+        address = f"PYNETDICOM@127.0.0.1:{server.server_address[1]}"
+        ran = program("get", address, f"study={UID}", "--out", tmp_path, "--retries", "0")
+    finally:
+        server.shutdown()
+    if roles:
+        assert (ran.code, ran.error) == (0, "")
+        _same(tmp_path, STUDY)
+    else:
+        assert ran.code == 1
+        assert "it granted us no role to take instances in: try move --out" in ran.out
 
 
 # -- archives that do what they should not ----------------------------------------------------------

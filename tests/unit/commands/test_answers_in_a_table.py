@@ -54,6 +54,18 @@ def test_an_answer_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str])
     assert "a?b?c" in row
 
 
+def test_a_class_of_the_standard_is_shown_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    found: list[dict[str, object]] = [
+        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "SOPInstanceUID": "1.2.3"},
+        {"SOPClassUID": "1.2.3.4", "SOPInstanceUID": "1.2.3\\1.2.4"},
+    ]
+    answers.table(found, [("SOPClassUID",), ("SOPInstanceUID",)])  # type: ignore[arg-type]
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "CT Image Storage  1.2.3",
+        "1.2.3.4           1.2.3\\1.2.4",
+    ]
+
+
 def test_what_stands_in_several_items_is_joined() -> None:
     answer: dict[str, object] = {
         "ScheduledProcedureStepSequence": [{"Modality": "CT"}, {"Modality": "MR"}, {}],
