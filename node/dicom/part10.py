@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from node import errors
+from node.dicom import shapes
 from node.dicom import syntax as syntaxes
 from node.dicom import vr as vrs
 from node.dicom import walk as walking
@@ -92,19 +93,20 @@ def _meta_rows(buffer: Buffer, start: int) -> tuple[list[walking.Row], int]:
     explicit = letters.isalpha() and letters.isupper()
     rows: list[walking.Row] = []
     pos = start
-    read = walking.readers("<")[0]
-    short = vrs.SHORT["<"]
+    read, heads = shapes.EXPLICIT["<"], shapes.HEADS["<"]
     while pos + 8 <= end:
-        group, element, code, length = read(buffer, pos)
-        if group != 2:
-            break
-        tag, name, offset = 0x00020000 | element, short[code], pos + 8
-        if name is None or not explicit:
+        head, length = read(buffer, pos)
+        tag, name = heads[head]
+        offset = pos + 8
+        if tag >> 16 != 2 or not explicit:
+            if head[:2] != b"\x02\x00":
+                break
             tag, name, offset, length = walking.element_header(buffer, pos, end, explicit, "<")
-        if offset + length > end:
+        after = offset + length
+        if after > end:
             walking.lie(f"a length of {length} reaches beyond the file meta information", pos, tag)
-        rows.append((tag, name, pos, offset, offset + length, -1))
-        pos = offset + length
+        rows.append((tag, name, pos, offset, after, -1))
+        pos = after
     return rows, pos
 
 

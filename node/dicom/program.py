@@ -25,7 +25,7 @@ _STANDARD = "1.2.840.10008."
 class Rule:
     """One change at one path."""
 
-    __slots__ = ("_ambiguous", "_constant", "_made", "_vr", "change", "index", "leaf", "path", "tag")
+    __slots__ = ("_ambiguous", "_constant", "_made", "_vr", "change", "index", "leaf", "path", "plain", "tag")
 
     def __init__(self, index: int, change: Single, path: paths.Path) -> None:
         self.index = index  # its place in the list: the higher one counts
@@ -37,6 +37,14 @@ class Rule:
         self._made: dict[tuple[str, encode.Form], bytes] = {}
         self._vr = ""
         self._ambiguous = False
+        # A constant, whatever stands there, in the VR that stands there: what most changes are.
+        self.plain = (
+            type(change) is words.Set
+            and change.when is words.When.ALWAYS
+            and not change.vr
+            and path.leaf.exact
+            and self.tag != vrs.PIXEL_DATA
+        )
         if path.leaf.exact or path.leaf.creator is not None:
             self._vr = _given(change) or _dictionary_vr(path.leaf)
             self._ambiguous = not _given(change) and vrs.signed_or_not(self.tag)
@@ -58,6 +66,10 @@ class Rule:
         if self._ambiguous and signed():
             return "SS"
         return self._vr or "UN"
+
+    def ready(self, vr: str, form: encode.Form) -> bytes | None:
+        """The element of a plain rule, when it was made before for what stands there in this VR."""
+        return self._made.get((vr, form))
 
     def constant(self, tag: int, vr: str, form: encode.Form) -> bytes | None:
         """The element of a value that is the same for every data set, None when a function decides."""

@@ -199,6 +199,16 @@ class Run:
         held = self.outcomes.get(row)
         if held is not None and held[0] > rule.index:
             return
+        if rule.plain:
+            _, written, start, offset, _, _ = self.rows[row]
+            ready = rule.ready(written, form)
+            if ready is not None and (
+                offset - start != 8
+                or not form.explicit
+                or self.table.buffer[start + 4 : start + 6] == _LETTERS.get(written)
+            ):
+                self.outcomes[row] = (rule.index, ready)
+                return
         change = rule.change
         kind = type(change)
         if kind is words.Keep:

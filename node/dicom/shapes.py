@@ -92,7 +92,7 @@ def _walk_explicit(
 ) -> tuple[int, bool]:
     """Up to so many elements; where it ended, and whether the next one may be plain."""
     append = rows.append
-    read, heads = _EXPLICIT[order], _HEADS[order]
+    read, heads = EXPLICIT[order], HEADS[order]
     for _ in itertools.repeat(None, most):
         if pos > last:
             return pos, False
@@ -130,7 +130,7 @@ def _walk_implicit(
     return pos, True
 
 
-class _Heads(dict[bytes, tuple[int, str]]):
+class Heads(dict[bytes, tuple[int, str]]):
     """Tag and VR behind the first six bytes of an element with a short length; others lie beyond all tags.
 
     Looking them up is faster than putting them together, and there are few of them.
@@ -151,10 +151,8 @@ class _Heads(dict[bytes, tuple[int, str]]):
 
 
 _BEYOND = 1 << 32
-_MOST_HEADS = (
-    16384  # some 3 MB at most; the dictionary has a third as many, and what is private comes from outside
-)
-_HEADS = {order: _Heads(order) for order in "<>"}
-_EXPLICIT = {order: struct.Struct(order + "6sH").unpack_from for order in "<>"}
+_MOST_HEADS = 16384  # some 3 MB at most; the dictionary has a third as many, the rest comes from outside
+HEADS = {order: Heads(order) for order in "<>"}
+EXPLICIT = {order: struct.Struct(order + "6sH").unpack_from for order in "<>"}
 _IMPLICIT = {order: struct.Struct(order + "HHI").unpack_from for order in "<>"}
 SHAPES = {(order, explicit): Shapes(order, explicit=explicit) for order in "<>" for explicit in (True, False)}
