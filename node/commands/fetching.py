@@ -114,6 +114,17 @@ def requests(
     return made
 
 
+@contextlib.contextmanager
+def told(*, as_json: bool) -> Iterator[None]:
+    """Tell a program in its own way what ended the block."""
+    try:
+        yield
+    except errors.NodeError as error:
+        if as_json:
+            output.line({"summary": Summary(says=[str(error)])})
+        raise
+
+
 def _plain(key: str, value: str | None) -> bool:
     """Whether a unique key may be used as it is: it names something and matches nothing else."""
     if not value:

@@ -104,13 +104,20 @@ def find(
         extension |= flag if asked else query.Extension(0)
     question = Question(to, settings, root, level, keys.fields(paths), extension, limit, timeout)
     found: list[identifier.Fields] = []
-    with persist.stoppable() as stop:
-        summary = persist.tried(
-            lambda: _ask(question, stop, found, as_json=as_json),
-            retries,
-            # What a program has read already cannot be taken back.
-            again=lambda: not (as_json and found) and not found.clear(),  # type: ignore[func-returns-value]
-        )
+    try:
+        with persist.stoppable() as stop:
+            summary = persist.tried(
+                lambda: _ask(question, stop, found, as_json=as_json),
+                retries,
+                # What a program has read already cannot be taken back.
+                again=lambda: not (as_json and found),
+            )
+    except errors.NodeError as error:
+        if as_json:
+            output.line({"summary": Summary(len(found), says=str(error))})
+        elif found:
+            _show(found, _columns(paths), Summary(len(found)), level)
+        raise
     if as_json:
         output.line({"summary": summary})
     else:
@@ -136,6 +143,7 @@ def read(
 
 def _ask(question: Question, stop: persist.Stop, found: list[identifier.Fields], *, as_json: bool) -> Summary:
     """Ask once; the answers go into `found` as they come, and onto the output for a program."""
+    found.clear()
     summary = Summary()
     settings = question.settings
     timeouts = association.Timeouts(idle=question.timeout)

@@ -56,7 +56,8 @@ def get(
     to = targets.peer(peer, settings)
     with sink(out, into_node, settings, to) as into, persist.stoppable() as stop:
         plan = fetching.Plan(to, settings, root, timeout, retries, sink=into)
-        wanted = persist.tried(lambda: fetching.requests(plan, key, level, stop), retries)
+        with fetching.told(as_json=as_json):
+            wanted = persist.tried(lambda: fetching.requests(plan, key, level, stop), retries)
         tally = fetching.Tally()
         bar = functools.partial(fetching.bars, as_json=as_json)
         summary = fetching.run(plan, wanted, tally, stop, bar=bar)

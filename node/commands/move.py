@@ -56,7 +56,8 @@ def move(
             where = receiving(into, tally, destination, settings.node.port, settings.node.aet)
             stack.enter_context(where)
         stop = stack.enter_context(persist.stoppable())
-        wanted = persist.tried(lambda: fetching.requests(plan, key, level, stop), retries)
+        with fetching.told(as_json=as_json):
+            wanted = persist.tried(lambda: fetching.requests(plan, key, level, stop), retries)
         bar = functools.partial(fetching.bars, as_json=as_json)
         summary = fetching.run(plan, wanted, tally, stop, bar=bar)
     said = fetching.folder_words(into)

@@ -200,8 +200,23 @@ def test_an_archive_that_goes_away_in_the_middle_is_asked_again_where_nothing_wa
         ran = program("find", archive.address, *(["--json"] if as_json else []))
     assert len(times) == (1 if as_json else 2)
     assert ran.out.count("N1") == 1
+    if as_json:
+        summary = json.loads(ran.out.splitlines()[-1])["summary"]
+        assert (summary["answers"], summary["status"], summary["says"]) == (1, None, ran.error)
     assert ran.code == (1 if as_json else 0)
     assert "aborted the association" in (ran.error if as_json else ran.err)
+
+
+def test_what_had_come_before_it_broke_off_is_shown() -> None:
+    def find(asked: Asked) -> int:
+        asked.answer(_match(1))
+        asked.opened.abort()
+        return -1
+
+    with odd(find) as archive:
+        ran = program("find", archive.address, "--retries", "0")
+    assert (ran.code, ran.out.splitlines()[-1]) == (1, "1 study")
+    assert ran.error == "the peer aborted the association"
 
 
 def test_an_archive_that_is_busy_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,8 +74,9 @@ def test_what_is_no_unique_key_is_looked_up_first(dcmtk: Archive, tmp_path: path
     summary = json.loads(ran.out)["summary"]
     assert (summary["requests"], summary["completed"], summary["arrived"]) == (2, 6, 6)
     _same(tmp_path / "out", [*STUDY, *OTHER])
-    ran = program("get", dcmtk.address, "name=NOBODY", "--out", tmp_path / "none")
+    ran = program("get", dcmtk.address, "name=NOBODY", "--out", tmp_path / "none", "--json")
     assert (ran.code, ran.error) == (1, "the peer holds nothing that matches")
+    assert json.loads(ran.out)["summary"]["says"] == [ran.error]
 
 
 @pytest.mark.parametrize(
