@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from node import cli, log, model
+from node.commands import check
 from node.dicom import identifier
 from tests import indexed, make, stored
 
@@ -78,3 +79,32 @@ def test_what_is_wrong_with_a_file_is_told(run: Run, tmp_path: pathlib.Path) -> 
     ):
         assert says in str(run("add", name).exception)
     assert "names no entry" in str(run("add", "no.json", "--id", "../x").exception)
+
+
+def test_check_says_what_the_folder_and_the_token_are_good_for(tmp_path: pathlib.Path) -> None:
+    folder, token = tmp_path / "worklist", tmp_path / "api.token"
+
+    def look() -> dict[str, list[tuple[bool, str]]]:
+        node = model.NodeSettings(data=tmp_path / "data", api_token_file=token)
+        settings = model.Settings(node=node, worklist=model.WorklistSettings(folder))
+        found: dict[str, list[tuple[bool, str]]] = {}
+        for one in check.look(settings):
+            found.setdefault(one.what, []).append((one.ok, one.says))
+        return found
+
+    first = look()
+    assert not first["worklist"][0][0]
+    assert "make it, or set worklist.folder" in first["worklist"][0][1]
+    assert not first["api"][0][0]
+    assert "openssl rand -hex 32" in first["api"][0][1]
+    folder.mkdir()
+    (folder / "good.json").write_text(json.dumps(ENTRY))
+    (folder / "NODE").mkdir()
+    (folder / "NODE" / "bad.wl").write_bytes(b"no DICOM at all")
+    token.write_text("0123456789abcdef\n")
+    then = look()
+    assert then["api"][0][0]
+    assert "0123456789abcdef" not in then["api"][0][1]
+    assert [ok for ok, _ in then["worklist"]] == [True, False]
+    assert f"{folder} has 1 entries" in then["worklist"][0][1]
+    assert "NODE/bad.wl is not served" in then["worklist"][1][1]
