@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -156,29 +157,27 @@ def plan(query: model.Query, dialect: str = "sqlite") -> Plan:
     keys = _sorted(query, level, manner)
     asked = {keyword: query.keys[keyword] for keyword in keys.keywords if keyword in query.keys}
     wanted = matching.wanted(asked, attributes.KNOWN, manner)
-    if level == 3:
-        _refuse_scans(query, wanted)
-    own = _TABLES[level]
     for name, inner in keys.sequences.items():
         _add_items(wanted, name, _within(query.keys, name, inner), manner)
     _add_below(wanted, query.keys, keys.below, level, manner)
 
-    columns: list[sqlalchemy.ColumnElement[Any]] = [own.c.key]
-    columns += [attributes.KNOWN[keyword].column for keyword in keys.keywords]
+    if level == 3:
+        _refuse_scans(wanted)
+
+    looked_at = [column for check in wanted.checks for column in check.columns]
+    statement = _asking(
+        level,
+        (*(attributes.KNOWN[keyword].column for keyword in keys.keywords), *looked_at),
+        bool(keys.sequences),
+        bool(wanted.conditions),
+    )
+    at = len(keys.keywords) + 1
     checks = []
     for check in wanted.checks:
-        checks.append((tuple(range(len(columns), len(columns) + len(check.columns))), check.test))
-        columns += check.columns
-    if keys.sequences:
-        columns.append(tables.series.c.key)
-    reached = {_TABLES.index(column.table) for column in columns if column.table in _TABLES}
-    statement = sqlalchemy.select(
-        *(column.label(f"c{number}") for number, column in enumerate(columns))
-    ).select_from(_joined(min(reached), level))
-    # With conditions the order must not tempt the planner to walk the whole table for it.
-    order = own.c.key + 0 if wanted.conditions else own.c.key
+        checks.append((tuple(range(at, at + len(check.columns))), check.test))
+        at += len(check.columns)
     return Plan(
-        statement.where(*wanted.conditions).order_by(order),
+        statement.where(*wanted.conditions) if wanted.conditions else statement,
         tuple(keys.keywords),
         {name: tuple(inner) for name, inner in keys.sequences.items()},
         tuple(checks),
@@ -186,6 +185,20 @@ def plan(query: model.Query, dialect: str = "sqlite") -> Plan:
         tuple(keys.unknown),
         tuple(wanted.unmatched),
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _asking(
+    level: int, columns: tuple[sqlalchemy.Column[Any], ...], sequences: bool, narrowed: bool
+) -> sqlalchemy.Select[*tuple[Any, ...]]:
+    """A statement without its conditions: clients ask for the same columns all day."""
+    key = _TABLES[level].c.key
+    chosen = [key, *columns, tables.series.c.key] if sequences else [key, *columns]
+    highest = min(_TABLES.index(column.table) for column in chosen if column.table in _TABLES)
+    labelled = (column.label(f"c{number}") for number, column in enumerate(chosen))
+    # With conditions the order must not tempt the planner to walk the whole table for it.
+    order = key + 0 if narrowed else key
+    return sqlalchemy.select(*labelled).select_from(_joined(highest, level)).order_by(order)
 
 
 def _zone(query: model.Query) -> Any:
@@ -241,10 +254,9 @@ def _known_below(instances: bool) -> dict[str, attributes.Attribute]:
 _CLASSES = attributes.Attribute(model.Level.SERIES, Kind.TEXTS, tables.series.c.sop_classes)
 
 
-def _refuse_scans(query: model.Query, wanted: matching.Wanted) -> None:
+def _refuse_scans(wanted: matching.Wanted) -> None:
     """Of all instances only those of some study, series or patient are looked at."""
-    asked = any(not match.universal(key) for key in query.keys.values())
-    if asked and wanted.conditions and not wanted.narrow:
+    if (wanted.conditions or wanted.checks) and not wanted.narrow:
         raise errors.UsageError(
             "the query would look at every instance; name a study, a series, a patient, a date or an instance"
         )

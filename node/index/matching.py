@@ -30,7 +30,7 @@ _VRS = {Kind.TEXTS: "LO", Kind.NAME: "PN", Kind.NAMES: "PN", Kind.DECIMALS: "DS"
 class Check:
     """What an answer must pass beside the conditions."""
 
-    columns: tuple[_Column, ...]  # whose values decide
+    columns: tuple[sqlalchemy.Column[Any], ...]  # whose values decide
     test: Callable[..., bool]  # takes these values
 
 
@@ -139,11 +139,17 @@ def _text(column: _Column, keys: Sequence[str], dialect: str) -> Condition:
     found: list[Condition] = [column.in_(exact)] if len(exact) > 1 else [column == one for one in exact]
     for one in keys:
         if match.wild(one):
-            like = _like(column, one, dialect)
             prefix = re.split(r"[*?]", one, maxsplit=1)[0]
-            # The range is what the index is searched by; the pattern decides.
-            found.append(sqlalchemy.and_(*_prefixed(column, prefix), like) if prefix else like)
-    return sqlalchemy.or_(*found)
+            # The range is what the index is searched by; the pattern decides, if there is more of it.
+            conditions = [*_prefixed(column, prefix)] if prefix else []
+            if one != prefix + "*":
+                conditions.append(_like(column, one, dialect))
+            found.append(sqlalchemy.and_(*conditions))
+    return _any_of(found)
+
+
+def _any_of(conditions: list[Condition]) -> Condition:
+    return conditions[0] if len(conditions) == 1 else sqlalchemy.or_(*conditions)
 
 
 def _prefixed(column: _Column, prefix: str) -> tuple[Condition, Condition]:
@@ -180,7 +186,7 @@ def _name(attribute: Attribute, keys: Sequence[str], manner: Manner) -> Wanted:
     if not all(conditions):
         return Wanted()  # one of them matches everything
     whole = Wanted(
-        [sqlalchemy.or_(*(sqlalchemy.and_(*each) for each in conditions))],
+        [_any_of([sqlalchemy.and_(*each) for each in conditions])],
         narrow=all(one.narrow for one in found),
     )
     if len(attribute.folded) == 1:
