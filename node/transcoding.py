@@ -25,7 +25,7 @@ from node.dicom import transcode
 from node.send import base
 
 _ANSWER = 65536  # bytes of a worker's answer
-_PER_SECOND = 4 << 20  # bytes that a worker gets another second for
+_PER_SECOND = 1 << 20  # bytes that a worker gets another second for
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Limits:
     """What one instance may cost."""
 
     memory: int = 2 << 30  # bytes beside the instance itself
-    seconds: float = 60.0  # and one more for every 4 MB of it
+    seconds: float = 60.0  # and one more for every MB of it
     patience: float = 120.0  # seconds until a worker must be free
     idle: float = 60.0  # seconds after which a worker that has nothing to do ends
     jobs: int = 1000  # instances after which a worker is replaced

@@ -6,6 +6,7 @@ lengths are left out, since they would be wrong and nobody needs them (PS3.5 7.2
 
 from __future__ import annotations
 
+import array
 import struct
 
 from node import errors
@@ -34,10 +35,12 @@ def reencode(table: scan.Table, target: Encoding, *, signed: bool | None = None)
 def swapped(value: bytes | memoryview, width: int) -> bytes:
     """The bytes with each word of this width turned round; what is left at the end stays."""
     whole = len(value) // width * width
-    out = bytearray(value)
-    for at in range(width):
-        out[at:whole:width] = value[width - 1 - at : whole : width]
-    return bytes(out)
+    words = array.array(_CODE[width], bytes(value[:whole]))
+    words.byteswap()
+    return words.tobytes() + bytes(value[whole:])
+
+
+_CODE = {2: "H", 4: "I", 8: "Q"}
 
 
 class _Writer:
