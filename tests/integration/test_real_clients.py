@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import pathlib
 import ssl
@@ -14,7 +13,7 @@ import pydicom
 import pynetdicom
 import pytest
 
-from tests import certificates, make, oracle, peers, ports, scu
+from tests import certificates, make, oracle, orthanc, peers, ports, scu
 from tests.scenario import harness
 
 
@@ -164,63 +163,6 @@ def test_a_client_without_a_certificate_gets_no_association(node: Secure) -> Non
     node.alive()
 
 
-class Orthanc:
-    """A real Orthanc with this node as its modality."""
-
-    def __init__(self, work: pathlib.Path, modality: dict[str, object], **more: object) -> None:
-        self.http = ports.free()
-        configuration = {
-            "Name": "test",
-            "StorageDirectory": str(work / "storage"),
-            "IndexDirectory": str(work / "storage"),
-            "HttpPort": self.http,
-            "DicomPort": ports.free(),
-            "AuthenticationEnabled": False,
-            "RemoteAccessAllowed": False,
-            "DicomModalities": {"node": modality},
-            "Plugins": [],
-            **more,
-        }
-        work.mkdir()
-        path = work / "orthanc.json"
-        path.write_text(json.dumps(configuration))
-        self.log = work / "orthanc.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [peers.require("Orthanc"), str(path)], env=peers.environment(), stdout=log, stderr=log
-            )
-        end = time.monotonic() + 30
-        while time.monotonic() < end:
-            try:
-                self.ask("GET", "/system")
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return
-        raise AssertionError(self.log.read_text())
-
-    def ask(self, method: str, path: str, body: bytes = b"") -> dict[str, object]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=30)
-        try:
-            connection.request(method, path, body)
-            answer = connection.getresponse()
-            text = answer.read().decode()
-            assert answer.status == 200, f"{path}: {answer.status} {text}\n{self.log.read_text()[-3000:]}"
-            found = json.loads(text)
-            assert isinstance(found, dict)
-            return found
-        finally:
-            connection.close()
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
 @pytest.mark.parametrize("secure", [False, True], ids=["clear", "tls"])
 def test_orthanc_stores(
     node: Secure, authority: certificates.Authority, tmp_path: pathlib.Path, secure: bool
@@ -241,11 +183,11 @@ def test_orthanc_stores(
         "UseDicomTls": secure,
     }
     sent = make.series(5, seed=f"orthanc {secure}", size=75_000)
-    orthanc = Orthanc(tmp_path / "orthanc", modality, **more)
+    running = orthanc.Orthanc(tmp_path / "orthanc", modality, **more)
     try:
-        names = [orthanc.ask("POST", "/instances", make.part10(one))["ID"] for one in sent]
-        done = orthanc.ask("POST", "/modalities/node/store", json.dumps(names).encode())
+        names = [running.ask("POST", "/instances", make.part10(one))["ID"] for one in sent]
+        done = running.ask("POST", "/modalities/node/store", json.dumps(names).encode())
         assert done["FailedInstancesCount"] == 0
         arrived(node, sent, verbatim=False)
     finally:
-        orthanc.stop()
+        running.stop()
