@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 import sqlalchemy
 
 from node import errors, failpoints, log, model
+from node.files import coercions, journal, layout, ledger, scrub
 from node.files import disk as disks
-from node.files import journal, layout, ledger, scrub
 from node.index import aside, db, lookup, progress, remove, restore, retain, witness
 
 SCRUB = "scrub"
@@ -291,11 +291,23 @@ class Astray:
     why: str  # in words
 
 
+def _astray_coercions(data: layout.Data, database: db.Database) -> Iterator[Astray]:
+    """Steps that instances are presented through, and that are not there to be applied."""
+    with database.read() as connection:
+        digests = lookup.coercions(connection)
+    for digest in digests:
+        try:
+            coercions.read(data, digest)
+        except errors.NodeError as error:
+            yield Astray(f"coercions/{digest}.json", str(error))
+
+
 def deep_audit(data: layout.Data, database: db.Database) -> Iterator[Astray]:
     """Hold every row against its file, by existence and length, and every file against its row."""
     for kind, top in zip(_STAGES, (data.store, data.conflicts, data.quarantine), strict=True):
         yield from _astray_rows(data, database, kind)
         yield from _astray_files(data, database, kind, top)
+    yield from _astray_coercions(data, database)
 
 
 def _astray_rows(data: layout.Data, database: db.Database, kind: aside.Kind | None) -> Iterator[Astray]:

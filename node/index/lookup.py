@@ -99,6 +99,12 @@ def each(
     return [(row.key, instance(row), model.Held(row.state)) for row in rows]
 
 
+def coercions(connection: sqlalchemy.Connection) -> list[str]:
+    """Digests of all steps through which instances are presented; looks at every instance."""
+    column = tables.instance.c.coercion
+    return list(connection.execute(sqlalchemy.select(column).where(column != "").distinct()).scalars())
+
+
 def mark(connection: sqlalchemy.Connection, key: int, state: model.Held) -> None:
     """Write down how it stands with the bytes of an instance."""
     connection.execute(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import pydicom
 import pytest
 
-from node import adopt, errors, model, rebuild, receive
+from node import adopt, errors, model, rebuild, receive, upkeep
 from node import aside as deciding
 from node.files import coercions, layout
 from node.index import aside, compare, db, lookup, tables
@@ -258,6 +258,8 @@ def test_steps_that_are_gone_hide_what_they_changed(parts: Parts, tmp_path: path
     parts.take(one)
     (kept,) = parts.data.coercions.iterdir()
     kept.unlink()
+    (astray,) = upkeep.deep_audit(parts.data, parts.index)
+    assert astray.path == f"coercions/{kept.name}"
     with pytest.raises(errors.NotFound, match="is gone, which instances are presented through"):
         presented.Presenter(parts.data).item(parts.held(one))
     _, made = rebuilt(parts, tmp_path / "again")
