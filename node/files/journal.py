@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from node import errors, failpoints
 from node.files import disk as disks
-from node.files import layout, position, record, segments
+from node.files import filed, layout, position, record, segments
 
 SEGMENT = 32 << 20  # bytes of one segment
 _BATCH_BYTES = 8 << 20
@@ -300,55 +300,10 @@ def places(data: layout.Data) -> dict[str, tuple[int, int]]:
     return known
 
 
-def _never() -> bool:
-    return False
-
-
-def barrier(
-    data: layout.Data, timeout: float, *, ended: bool = False, unless: Callable[[], bool] = _never
-) -> bool:
-    """Wait until what any process acknowledged before now has been adopted; False when time ran out.
-
-    With `ended`, only what was acknowledged to senders that are done: who sends at full speed is always
-    ahead of what is filed. `unless` says that nobody waits any more.
-    """
-    word = position.ENDED if ended else position.WRITTEN
-    waiting: list[tuple[position.Position, int]] = []
+def barrier(data: layout.Data, timeout: float, *, ended: bool = False) -> bool:
+    """Wait once as `filed.Filed.wait` does."""
+    waiting = filed.Filed(data)
     try:
-        for slot in data.slots():
-            path = data.slot(slot) / "position"
-            if path.exists():
-                found = position.Position(path)
-                waiting.append((found, found.get(word)))
-        return _adopted(data, waiting, timeout, unless)
+        return waiting.wait(timeout, ended=ended)
     finally:
-        for found, _ in waiting:
-            found.close()
-
-
-def _adopted(
-    data: layout.Data,
-    waiting: list[tuple[position.Position, int]],
-    timeout: float,
-    unless: Callable[[], bool],
-) -> bool:
-    def behind() -> bool:
-        # A place at offset 0 was announced, not written: nothing stands there to wait for.
-        return any(p.get(position.ADOPTED) < written for p, written in waiting if written & _MASK)
-
-    if not behind():
-        return True
-    fifo = position.open_fifo(data.wake)
-    try:
-        deadline = time.monotonic() + timeout
-        pause = 0.0005
-        while behind():
-            if time.monotonic() >= deadline or unless():
-                return False
-            with contextlib.suppress(BlockingIOError):
-                os.write(fifo, b"!")
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.01)
-        return True
-    finally:
-        os.close(fifo)
+        waiting.close()

@@ -10,7 +10,7 @@ import sqlalchemy
 from node import errors, headers, model
 from node.dicom import identifier, match, ranges, statuses
 from node.dicom import vr as vrs
-from node.files import journal, layout
+from node.files import filed, layout
 from node.index import attributes, db, find, lookup
 from node.scp import find as finding
 from node.scp import watch as watching
@@ -157,7 +157,7 @@ class Archive:
         self._levels = levels
         self._abstract = abstract
         self._database = database
-        self._data = data
+        self._filed = filed.Filed(data)
         self._title = title  # the AE title that instances are retrieved from
         self._watch = watch
         self._headers = headers.Headers(data)
@@ -170,7 +170,7 @@ class Archive:
         # What came from senders that are done is found, and so is what came over this association. For what
         # others are still sending nobody waits: a node that receives at full speed files it seconds later.
         stores = any(contexts.is_storage(context.abstract) for context in who.contexts.values())
-        if not journal.barrier(self._data, BARRIER, ended=not stores, unless=running.over):
+        if not self._filed.wait(BARRIER, ended=not stores, unless=running.over):
             raise errors.DatabaseUnavailable(f"what was acknowledged before is not filed after {BARRIER:g} s")
         with self._database.read() as connection, running.interruptible(db.interrupter(connection)):
             yield from self._found(connection, understood)

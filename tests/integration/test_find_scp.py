@@ -17,7 +17,7 @@ import sqlalchemy
 
 from node import errors, model
 from node.dicom import identifier
-from node.files import journal
+from node.files import filed
 from node.index import db
 from tests import asking, indexed, make, scu, small, stored
 
@@ -225,7 +225,7 @@ def test_28_an_adopter_that_does_not_keep_up_is_a700(
     asker: asking.Asker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "barrier", lambda *_, **__: False)
+        patch.setattr(filed.Filed, "wait", lambda *_, **__: False)
         assert asker.find(StudyInstanceUID=None).status == 0xA700
 
 
