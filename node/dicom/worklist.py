@@ -38,6 +38,14 @@ _SHOWN = {
 }
 
 
+class Unfit(errors.UsageError):
+    """A value that an entry cannot have."""
+
+    def __init__(self, place: str, why: str, discreet: str) -> None:
+        super().__init__(f"{place}{why}")
+        self.discreet = f"{place}{discreet}"  # for logs: the value may be a patient's
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
     """One line of the worklist."""
@@ -238,7 +246,8 @@ def _walk(item: object, path: str, depth: int) -> Iterator[str]:
             for inner in value:
                 yield from _walk(inner, here, depth + 1)
         elif value is not None and not isinstance(value, str):
-            raise errors.UsageError(f"{here} = {json.dumps(value)[:40]}: write numbers as text, in quotes")
+            advice = ": write numbers as text, in quotes"
+            raise Unfit(here, f" = {json.dumps(value)[:40]}{advice}", advice)
 
 
 def checked(fields: identifier.Fields, name: str, study: str = "") -> Entry:
@@ -281,6 +290,7 @@ def _check_values(fields: identifier.Fields, path: str) -> None:
                 raise errors.UsageError(f"{here} is bytes or a tag ({vr}), which no worklist entry has")
             try:
                 values.encode(value, vr, sets=(charsets.UTF8,))
-            except (values.BadValue, charsets.Unencodable) as error:
-                why = str(error) if isinstance(error, values.BadValue) else "it has half a character"
-                raise errors.UsageError(f"{here}: {why}") from None
+            except values.BadValue as error:
+                raise Unfit(f"{here}: ", str(error), error.discreet) from None
+            except charsets.Unencodable:
+                raise errors.UsageError(f"{here}: it has half a character") from None

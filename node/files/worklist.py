@@ -81,7 +81,7 @@ class Folder:
             return _Read(stamp, settled, tuple(read(path, name)))
         except errors.NodeError as error:
             if settled and (before is None or before.stamp != stamp or not before.settled):
-                self._skipped(path, str(error))
+                self._skipped(path, error.discreet if isinstance(error, worklist.Unfit) else str(error))
             return _Read(stamp, settled, ())
 
 

@@ -464,6 +464,8 @@ def test_a_bad_file_is_told_once_and_the_rest_is_served(ward: Ward) -> None:
         "huge.wl": bytes(entries.LARGEST + 1),
         "no-step.json": b'{"PatientName": "SYNTHETIC^ONE", "PatientID": "1"}',
         "no.json": b"{",
+        "odd-date.json": json.dumps(_entry(3, PatientBirthDate="SYNTHETIC")).encode(),
+        "odd-name.json": json.dumps(_entry(4) | {"PatientName": 4711815}).encode(),
     }
     for name, data in bad.items():
         (ward.folder / name).write_bytes(data)
@@ -482,6 +484,7 @@ def test_a_bad_file_is_told_once_and_the_rest_is_served(ward: Ward) -> None:
     told = [line["path"] for line in lines if line["action"] == "worklist_file_skipped"]
     assert told == [str(ward.folder / name) for name in sorted(bad)]
     assert "SYNTHETIC" not in heard.getvalue()
+    assert "4711815" not in heard.getvalue()
     served, skipped = folders.look(ward.folder)
     assert (served, [path.name for path, _ in skipped]) == (1, sorted(bad))
 
