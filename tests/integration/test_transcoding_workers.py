@@ -170,6 +170,13 @@ def test_a_worker_that_had_nothing_to_do_is_replaced_silently(tmp_path: pathlib.
             assert worker.process.wait(30) == 0
 
 
+def test_a_worker_ends_with_who_asked_it() -> None:
+    """However that ends: the system closes its socket."""
+    worker = transcoding._Worker(600.0)
+    worker._socket.close()
+    assert worker.process.wait(30) == 0
+
+
 def test_all_workers_busy_is_worth_another_try(tmp_path: pathlib.Path) -> None:
     found = item(tmp_path, encoded.encoded(make.RLE, tmp_path))
     limits = transcoding.Limits(patience=0.05)
