@@ -283,7 +283,7 @@ def _text(value: identifier.Value) -> str | None:
 
 def _fields(template: identifier.Fields, values: Mapping[str, find.Value]) -> identifier.Fields:
     """An answer from a row of the index; what is empty there stands in the template if it was asked for."""
-    return template | {key: value for key, value in values.items() if value is not None}
+    return template | {key: value for key, value in values.items() if value}
 
 
 def _converter(zone: str, keywords: Sequence[str]) -> Callable[[identifier.Fields], None]:

@@ -97,7 +97,14 @@ def test_patients_are_found_in_patient_root_and_patient_study_only(node: small.S
             found = caller.find(
                 level="PATIENT", PatientName="synthetic^m*", NumberOfPatientRelatedStudies=None
             )
-            assert found.texts("NumberOfPatientRelatedStudies") == [str(MANY)]
+            (answer,) = found.fields
+            assert answer == {
+                "QueryRetrieveLevel": "PATIENT",
+                "RetrieveAETitle": "NODE",
+                "PatientID": "MANY",
+                "PatientName": "SYNTHETIC^MANY",
+                "NumberOfPatientRelatedStudies": str(MANY),
+            }
             found = caller.find(level="STUDY", PatientID="SYN-0001", StudyInstanceUID=None)
             assert found.texts("StudyInstanceUID") == sorted([FIRST, SECOND])
             caller.release()
