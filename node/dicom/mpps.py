@@ -6,13 +6,11 @@ wants at least empty (type 2) may be absent, for modalities leave much of it out
 
 from __future__ import annotations
 
-import datetime
 import enum
-import re
 from collections.abc import Iterable
 
 from node import errors
-from node.dicom import identifier, uids
+from node.dicom import identifier, uids, values
 from node.dicom import vr as vrs
 
 SOP_CLASS = "1.2.840.10008.3.1.2.3.3"
@@ -54,8 +52,6 @@ _FIXED = frozenset({
     "Modality",
     "StudyID",
 })  # fmt: skip
-
-_TIME = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d(?:[0-6]\d(?:\.\d{1,6})?)?)?")
 
 
 class State(enum.StrEnum):
@@ -132,12 +128,8 @@ def state_of(fields: identifier.Fields) -> State:
     try:
         return State(str(fields.get(STATUS)))
     except ValueError:
-        words = ", ".join(State)
-        raise Refused(
-            Fault.INVALID,
-            f"a step's status is one of {words}, not {str(fields.get(STATUS))[:32]!r}",
-            (STATUS,),
-        ) from None
+        why = f"a step's status is one of {', '.join(State)}"
+        raise Refused(Fault.INVALID, why, (STATUS,)) from None
 
 
 # -- checks -----------------------------------------------------------------------------------------
@@ -187,12 +179,10 @@ def _has_value(value: identifier.Value) -> bool:
 def _check(fields: identifier.Fields) -> None:
     """Refuse values that could not be used later."""
     for end in ("Start", "End"):
-        date, time = f"PerformedProcedureStep{end}Date", f"PerformedProcedureStep{end}Time"
-        if not _is_date(fields.get(date)):
-            raise Refused(Fault.INVALID, f"{date} is no date", (date,))
-        value = fields.get(time)
-        if value and not (isinstance(value, str) and _TIME.fullmatch(value.replace(":", ""))):
-            raise Refused(Fault.INVALID, f"{time} is no time", (time,))
+        for kind, vr in (("Date", "DA"), ("Time", "TM")):
+            key = f"PerformedProcedureStep{end}{kind}"
+            if not _fits(fields.get(key), vr):
+                raise Refused(Fault.INVALID, f"{key} is no {kind.lower()}", (key,))
     for item in _items(fields, SERIES):
         _check_uid(item, "SeriesInstanceUID", SERIES)
         for references in _REFERENCES:
@@ -201,14 +191,13 @@ def _check(fields: identifier.Fields) -> None:
                 _check_uid(one, "ReferencedSOPInstanceUID", SERIES)
 
 
-def _is_date(value: identifier.Value) -> bool:
+def _fits(value: identifier.Value, vr: str) -> bool:
+    """Whether a value is one that its VR can have, in the forms of before 1993 too."""
     if not value:
         return True
-    if not isinstance(value, str) or not (day := value.replace(".", "")).isdecimal() or len(day) != 8:
-        return False
     try:
-        datetime.date(int(day[:4]), int(day[4:6]), int(day[6:]))
-    except ValueError:
+        values.encode(str(value).replace("." if vr == "DA" else ":", ""), vr)
+    except values.BadValue:
         return False
     return True
 
