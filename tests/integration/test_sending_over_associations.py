@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from node import errors, model
+from node import errors, model, transcoding
 from node.commands import gather
+from node.dicom import edit
 from node.send import base, dimse, link
-from node.wire import acceptor, association, command, contexts, policy
-from tests import make, scu
+from node.wire import acceptor, association, command, contexts, policy, tls
+from tests import certificates, encoded, make, scu
 
 STORE, GET, CANCEL = command.Field.C_STORE, command.Field.C_GET, command.Field.C_CANCEL
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
@@ -64,7 +65,9 @@ class _Peer:
 
 @contextlib.contextmanager
 def _peer(
-    syntaxes: tuple[str, ...] = (), also: dict[command.Field, Handler] | None = None
+    syntaxes: tuple[str, ...] = (),
+    also: dict[command.Field, Handler] | None = None,
+    secure: tls.Reloading | None = None,
 ) -> Iterator[_Peer]:
     events = _Events()
     asked: list[command.Command] = []
@@ -81,7 +84,7 @@ def _peer(
     me = model.Peer(name="me", aet="ME", rights=allowed, syntaxes=syntaxes)
     with socket.create_server(("127.0.0.1", 0)) as sock:
         listener = acceptor.Acceptor(
-            [acceptor.Listener(sock)],
+            [acceptor.Listener(sock, secure)],
             policy.Policy(model.NodeSettings(aet="SINK"), limits, (known, me), services=(STUDY_ROOT_GET,)),
             {STORE: keep, **(also or {})},
             limits,
@@ -89,7 +92,8 @@ def _peer(
         )
         thread = threading.Thread(target=listener.serve)
         thread.start()
-        to = model.Peer(name="sink", aet="SINK", host="127.0.0.1", port=sock.getsockname()[1])
+        port = sock.getsockname()[1]
+        to = model.Peer(name="sink", aet="SINK", host="127.0.0.1", port=port, tls=secure is not None)
         try:
             yield _Peer(to, events, asked, got)
         finally:
@@ -138,6 +142,23 @@ def test_sends_to_one_peer_share_an_association_of_the_pool(tmp_path: pathlib.Pa
             assert sink.events.faults == []
     finally:
         pool.close()
+
+
+def test_an_association_over_tls_is_used_again_too(tmp_path: pathlib.Path) -> None:
+    items = _items(tmp_path / "in", make.series(3))
+    authority = certificates.Authority(tmp_path)
+    with (
+        contextlib.closing(link.Pool(idle=30.0)) as pool,
+        _peer(secure=tls.Reloading(authority.issue("node.test"))) as sink,
+    ):
+        for item in items:
+            sender = dimse.Dimse(sink.peer, "ME", model.TlsSettings(ca=authority.pem), pool=pool)
+            (result,) = sender.send([item])
+            assert isinstance(result.outcome, base.Done)
+        assert len(sink.events.links) == 1
+        pool.close()
+        sink.wait(1)
+        assert sink.events.faults == []
 
 
 def test_what_waits_in_the_pool_is_released_after_its_time(tmp_path: pathlib.Path) -> None:
@@ -319,3 +340,20 @@ def test_a_transcoder_that_is_only_busy_leaves_it_for_later(tmp_path: pathlib.Pa
     assert isinstance(result.outcome, base.Retry)
     assert isinstance(plain.outcome, base.Failed)
     assert "only in Implicit VR Little Endian" in plain.outcome.why
+
+
+def test_what_is_coerced_and_transcoded_arrives_as_both(tmp_path: pathlib.Path) -> None:
+    (item,) = _items(tmp_path / "in", [encoded.encoded(make.RLE, tmp_path)])
+    item = dataclasses.replace(
+        item, change=lambda data, syntax: edit.edit(data, syntax, [edit.Set("PatientID", "CHANGED")])
+    )
+    with _peer() as sink, transcoding.Transcoder(tmp_path) as transcoder:
+        proposed = [contexts.Proposed(item.sop_class, (make.BIG,))]
+        with link.opened(sink.peer, "ME", model.TlsSettings(), proposed) as opened:
+            (result,) = dimse.converse(opened, [item], transcoder=transcoder)
+    assert isinstance(result.outcome, base.Done)
+    syntax, data = sink.got[item.sop_instance]
+    assert result.syntax == syntax == make.BIG
+    assert b"\x00\x10\x00\x20LO\x00\x08CHANGED " in data
+    pixels = b"".join(encoded._frames(12))
+    assert data.endswith(b"".join(pixels[at : at + 2][::-1] for at in range(0, len(pixels), 2)))
