@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import pathlib
+import subprocess
 from collections.abc import Callable
 
-from tests import make, oracle
+import pydicom
+
+from tests import make, oracle, peers
 from tests.scenario import harness
 
 RULES = {
@@ -57,8 +60,36 @@ def test_what_is_presented_outlives_kills_tables_and_rebuilds(
     assert shown(node.data) == before
     node.start()
     harness.verify(node, journal)
+    found = run(node, "findscu", "-S", *keys("STUDY", PatientID="W-2", StudyInstanceUID=""))
+    assert f"[{second[0].study}]" in found
+    run(node, "getscu", "-S", "-od", ".", *keys("STUDY", StudyInstanceUID=second[0].study))
+    got = [pydicom.dcmread(path) for path in node.work.glob("CT.*")]
+    assert {one.SOPInstanceUID for one in got} == {one.sop_instance for one in second}
+    assert {one.PatientID for one in got} == {"W-2"}
+    before_them = [one.OriginalAttributesSequence[0].ModifiedAttributesSequence[0] for one in got]
+    assert {one.PatientID for one in before_them} == {"SYN-0001"}
     image = json.loads(node.command("images", "show", second[0].sop_instance, "--json").stdout)
     assert (image["patient_id"], image["presented_through"]) == ("W-2", "ward")
+
+
+def run(node: harness.Node, program: str, *words: str) -> str:
+    """What DCMTK says, with the node in the place where it looks for it."""
+    host, port = node.address
+    done = subprocess.run(
+        [peers.require(program), "-v", "-aec", harness.AET, host, str(port), *words],
+        env=peers.environment(),
+        cwd=node.work,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout + done.stderr
+
+
+def keys(level: str, **wanted: str) -> list[str]:
+    pairs = {"QueryRetrieveLevel": level, **wanted}
+    return [word for name, value in pairs.items() for word in ("-k", f"{name}={value}")]
 
 
 def ids(node: harness.Node, name: str) -> None:
