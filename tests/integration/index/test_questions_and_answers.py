@@ -203,3 +203,107 @@ def test_values_that_cannot_be_are_refused(keys: dict[str, str]) -> None:
 def test_numbers_that_cannot_be_are_refused(value: str) -> None:
     with pytest.raises(errors.UsageError):
         find.plan(model.Query(IMAGE, {"InstanceNumber": value}))
+
+
+def test_keys_of_a_sequence_at_the_level_below_and_above(filled: db.Database) -> None:
+    step = "RequestAttributesSequence.ScheduledProcedureStepID"
+    with filled.read() as connection:
+        for level, expected in ((IMAGE, "1.1.1.0"), (SERIES, "1.1.1"), (STUDY, "1.1"), (PATIENT, "P1")):
+            query = model.Query(level, {step: "STEP2"}, relational=True)
+            (found,) = find.find(connection, query)
+            assert expected in found.values.values()
+        assert find.plan(model.Query(STUDY, {step: "STEP2"})).unknown == (step,)
+
+
+def test_keys_of_lower_levels_narrow_where_queries_are_relational(filled: db.Database) -> None:
+    def found(level: model.Level, **keys: str) -> list[object]:
+        query = model.Query(level, keys, relational=True)
+        with filled.read() as connection:
+            assert set(find.plan(query).below) == {
+                one for one in keys if one not in ("PatientID", "PatientName")
+            }
+            key = "PatientID" if level is PATIENT else "StudyInstanceUID"
+            return [one.values[key] for one in find.find(connection, query)]
+
+    assert found(STUDY, Modality="PR") == ["1.2"]
+    assert found(STUDY, SOPInstanceUID="1.2.9.50") == ["1.2"]
+    assert found(STUDY, SOPInstanceUID="1.2.9.50", Modality="MR") == []  # not in the same series
+    assert found(PATIENT, StudyDate="20260102", Modality="MR") == ["P1"]
+    assert found(PATIENT, StudyDate="20260101", Modality="MR") == []  # not in the same study
+    assert found(PATIENT, PatientName="smith*", Modality="CT") == ["P1", "p2"]
+    assert found(STUDY, SOPClassUID=make.MR) == []
+
+
+def test_what_of_lower_levels_is_left_to_the_stored_header() -> None:
+    keys = {"InstanceNumber": "1", "OperatorsName": "x*", "Modality": "*", "StudyTime": "10"}
+    planned = find.plan(model.Query(PATIENT, keys, relational=True, timezone="+0100"))
+    assert planned.unknown == ("InstanceNumber", "OperatorsName", "Modality", "StudyTime")
+    planned = find.plan(model.Query(STUDY, {"TimezoneOffsetFromUTC": "+0100", "SpecificCharacterSet": ""}))
+    assert planned.unmatched == ("TimezoneOffsetFromUTC",)
+
+
+def test_dates_and_times_in_the_zone_of_who_asks(database: db.Database) -> None:
+    for number, (date, time, zone) in enumerate(
+        [("20260101", "2330", "+0000"), ("20260102", "0015", "+0100"), ("20260102", "0015", None)]
+    ):
+        uid = f"1.{number}"
+        indexed.take(
+            database,
+            [
+                indexed.item(
+                    number, study=uid, series=f"{uid}.1", study_date=date, study_time=time, timezone=zone
+                )
+            ],
+        )
+
+    def found(zone: str | None, combined: bool = False, **keys: str) -> list[object]:
+        query = model.Query(STUDY, keys, timezone=zone, combined=combined)
+        with database.read() as connection:
+            return [one.values["StudyInstanceUID"] for one in find.find(connection, query)]
+
+    assert found(None, StudyDate="20260102") == ["1.1", "1.2"]
+    assert found("+0100", StudyDate="20260102") == ["1.0", "1.1", "1.2"]
+    assert found("+0000", StudyDate="20260101") == ["1.0", "1.1"]
+    assert found("+0000", StudyTime="2300-") == ["1.0", "1.1"]
+    assert found("-0500", StudyDate="20260101", StudyTime="18-19") == ["1.0", "1.1"]
+    assert found("+0100", True, StudyDate="20260102-", StudyTime="0020-") == ["1.0"]
+    with pytest.raises(errors.UsageError, match="no offset"):
+        found("CET", StudyDate="20260101")
+
+
+def test_numbers_are_answered_as_dicom_writes_them(database: db.Database) -> None:
+    item = indexed.item(
+        1, patient_size=1.75, patient_weight=70.0, slice_location=-0.12345678901234, series_number=3,
+        image_position=(-125.0, 1e-7, 2.5), pixel_spacing=(0.5, 0.5),
+    )  # fmt: skip
+    indexed.take(database, [item])
+    wanted = (
+        "PatientSize", "PatientWeight", "SliceLocation", "SeriesNumber", "ImagePositionPatient",
+        "TriggerTime",
+    )  # fmt: skip
+    query = model.Query(
+        IMAGE, {"PatientWeight": "70.00", "PixelSpacing": ".50", "PatientID": "SYN-1"}, wanted
+    )
+    with database.read() as connection:
+        (found,) = find.find(connection, query)
+    shown = [found.values[keyword] for keyword in wanted]
+    assert shown == ["1.75", "70", "-0.1234567890123", "3", "-125\\1e-07\\2.5", None]
+    assert all(len(one) <= 16 for one in str(shown[2]).split("\\"))
+
+
+def test_answers_on_several_pages_have_their_own_items(
+    database: db.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "_PAGE", 4)
+    items = [
+        indexed.item(
+            number, study=f"1.{number}", series=f"1.{number}.1", seconds=number,
+            requests=(header.Request(f"STEP{number}", "", "", "", "", ""),),
+        )
+        for number in range(10)
+    ]  # fmt: skip
+    indexed.take(database, items)
+    asked = ask(database, SERIES, RequestAttributesSequence__ScheduledProcedureStepID="")
+    assert [one["RequestAttributesSequence"] for one in asked] == [
+        [{"ScheduledProcedureStepID": f"STEP{number}"}] for number in range(10)
+    ]
