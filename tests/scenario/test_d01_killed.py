@@ -104,16 +104,22 @@ def killed_at_random(
     dice = random.Random(seed)
     node.start()
     stop = threading.Event()
-    many = corpus(f"moments {seed}", 400 * max(1, moments // 10))
-    sending = threading.Thread(
-        target=oracle.send,
-        args=(node.address, journal, many),
-        kwargs={"senders": senders, "stop": stop, "patience": 60.0},
-    )
+    turns = threading.Semaphore(1)  # some are always on their way, and never more than the disk can hold
+
+    def keep_sending() -> None:
+        for turn in range(moments):
+            turns.acquire()
+            if stop.is_set():
+                return
+            many = corpus(f"moments {seed} {turn}", 60)
+            oracle.send(node.address, journal, many, senders=senders, stop=stop, patience=60.0)
+
+    sending = threading.Thread(target=keep_sending)
     sending.start()
     try:
         for moment in range(moments):
             time.sleep(dice.uniform(0.02, 0.6))
+            turns.release()
             victim = dice.choice(("everything", "everything", "listen-1", "adopt"))
             if victim == "everything":
                 node.kill()
@@ -125,9 +131,9 @@ def killed_at_random(
                 pid = node.child(victim)
                 if pid:
                     os.kill(pid, signal.SIGKILL)
-        stop.set()
     finally:
         stop.set()
+        turns.release()
         sending.join()
     node.wait_ready()
     assert journal.acknowledged(), "nothing was acknowledged: the test proves nothing"
