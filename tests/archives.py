@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
@@ -18,7 +18,8 @@ from node import cli, errors, model
 from node.dicom import identifier
 from node.send import inbox, query
 from node.wire import acceptor, association, command
-from tests import make, peers
+from tests import make, peers, ports
+from tests import orthanc as orthancs
 
 PENDING, SUCCESS, CANCELLED = 0xFF00, 0x0000, 0xFE00
 
@@ -45,11 +46,18 @@ def program(*words: object) -> Ran:
     return Ran(code, result.stdout, result.stderr, str(error))
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def apart(*words: object) -> Ran:
+    """Run a command in a process of its own: where a node of this process writes its log meanwhile."""
+    done = subprocess.run(
+        [sys.executable, "-m", "node", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    notes = done.stderr.splitlines()
+    error = notes.pop().removeprefix("dicom-node: ") if done.returncode else ""
+    return Ran(done.returncode, done.stdout, "\n".join(notes), error)
 
 
 def wait_for(port: int) -> None:
@@ -90,7 +98,7 @@ def _running(words: Sequence[str], port: int, work: pathlib.Path) -> Iterator[No
 @contextlib.contextmanager
 def dcmqrscp(work: pathlib.Path) -> Iterator[Archive]:
     """DCMTK's archive, empty."""
-    port, mover = free_port(), free_port()
+    port, mover = ports.free(), ports.free()
     (work / "db").mkdir(parents=True)
     (work / "cfg").write_text(
         f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
@@ -105,29 +113,19 @@ def dcmqrscp(work: pathlib.Path) -> Iterator[Archive]:
 @contextlib.contextmanager
 def orthanc(work: pathlib.Path) -> Iterator[Archive]:
     """Orthanc, empty."""
-    port, mover = free_port(), free_port()
-    work.mkdir(parents=True)
-    configuration = {
-        "StorageDirectory": str(work / "storage"),
-        "IndexDirectory": str(work / "storage"),
-        "HttpServerEnabled": False,
-        "DicomPort": port,
-        "DicomAet": "ORTHANC",
-        "DicomAlwaysAllowGet": True,
-        "DicomAlwaysAllowFind": True,
-        "DicomAlwaysAllowMove": True,
-        "DicomModalities": {"us": ["NODE", "127.0.0.1", mover]},
-        "Plugins": [],
-    }
-    (work / "orthanc.json").write_text(json.dumps(configuration))
-    with _running([peers.require("Orthanc"), str(work / "orthanc.json")], port, work):
-        yield Archive(f"ORTHANC@127.0.0.1:{port}", mover)
+    mover = ports.free()
+    allowed = {f"DicomAlwaysAllow{verb}": True for verb in ("Get", "Find", "Move")}
+    made = orthancs.Orthanc(work, {"AET": "NODE", "Host": "127.0.0.1", "Port": mover}, **allowed)
+    try:
+        yield Archive(f"ORTHANC@127.0.0.1:{made.port}", mover)
+    finally:
+        made.stop()
 
 
 @contextlib.contextmanager
 def wlmscpfs(work: pathlib.Path, entries: Sequence[bytes]) -> Iterator[Archive]:
     """DCMTK's worklist server over a folder of these files."""
-    port = free_port()
+    port = ports.free()
     folder = work / "lists" / "WORK"
     folder.mkdir(parents=True)
     (folder / "lockfile").touch()
