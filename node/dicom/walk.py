@@ -126,8 +126,8 @@ def walk(
     rows: list[Row] = []
     append = rows.append
     order, explicit = enc.order, enc.explicit
-    read_explicit, read_implicit, _ = readers(order)
-    short = vrs.SHORT[order]
+    read_implicit = readers(order)[1]
+    read_head, heads = shapes.EXPLICIT[order], shapes.HEADS[order]
     known = vrs.IMPLICIT
     advance = shapes.SHAPES[order, explicit].advance
     barrier = outer = min(stop if stop is not None else NEVER, NEVER)
@@ -147,10 +147,9 @@ def walk(
                         limit, pos + 8 * (most - len(rows))
                     )  # no more rows than `most` before this place
                     while pos + 8 <= near:  # elements of items; those at the top never come here
-                        group, element, code, length = read_explicit(buffer, pos)
-                        name = short[code]
-                        tag = group << 16 | element
-                        if name is None or tag >= barrier:
+                        head, length = read_head(buffer, pos)
+                        tag, name = heads[head]
+                        if tag >= barrier:  # what is not plain lies beyond every barrier
                             break
                         offset = pos + 8
                         after = offset + length
