@@ -122,6 +122,18 @@ def test_what_is_looked_at_holds_all_that_matches(database: db.Database) -> None
     assert found > 100
 
 
+def test_what_was_completed_is_not_looked_at_unless_it_is_wanted(database: db.Database) -> None:
+    for number in (1, 2, 3):
+        _put(database, _entry(number))
+    for number, status in ((1, "COMPLETED"), (2, "DISCONTINUED")):
+        _create(database, f"1.9.{number}", _begun((f"1.2.{number}", f"SPS-{number}")))
+        _change(database, f"1.9.{number}", _made(status=status))
+    with database.read() as connection:
+        for completed, names in ((True, ["e-1", "e-2", "e-3"]), (False, ["e-2", "e-3"])):
+            found = table.candidates(connection, {}, most=9, completed=completed)
+            assert [one.name for one in found] == names
+
+
 def _begun(*orders: tuple[str, str]) -> identifier.Fields:
     items: list[identifier.Fields] = [
         {"StudyInstanceUID": study, "ScheduledProcedureStepID": step_id} for study, step_id in orders
