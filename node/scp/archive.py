@@ -229,7 +229,7 @@ class _Beyond:
         tags: dict[str, int] = {}
         tests: dict[str, dict[str, match.Test]] = {}
         inner: dict[str, list[str]] = {}
-        left = {key.partition(".")[0] for key in plan.below} - set(plan.sequences)
+        left: set[str] = set()
         for key in plan.unknown:
             base, _, name = key.partition(".")
             tag = identifier.tag_of(base)

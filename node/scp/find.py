@@ -243,7 +243,7 @@ def _fail(told: _Told, error: errors.NodeError) -> None:
     else:
         told.status = statuses.CANNOT_UNDERSTAND
         if isinstance(error, errors.UsageError):
-            told.why = "a key has a value that its VR cannot have"
+            told.why = "a key cannot be matched as it was asked"
 
 
 def _log(link: association.Association, message: association.Message, told: _Told, seconds: float) -> None:

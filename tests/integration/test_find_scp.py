@@ -413,6 +413,14 @@ def test_relational_queries_need_no_unique_keys_above(node: small.Small) -> None
     with asking.Asker.call(node.address, extended=b"\x01") as caller:
         images = caller.find(level="IMAGE", PatientID="SYN-0001", SOPInstanceUID=None)
         assert (len(images.answers), images.status) == (3, 0)
+        below = caller.find(
+            PatientID="SYN-0001", StudyInstanceUID=None, Modality="CT", SeriesInstanceUID="1.2.3"
+        )
+        assert (below.answers, below.status) == ([], 0)
+        below = caller.find(PatientID="SYN-0001", StudyInstanceUID=None, Modality="CT")
+        assert below.texts("StudyInstanceUID") == sorted([FIRST, SECOND])
+        assert {one["Modality"] for one in below.fields} == {None}  # there may be many
+        assert below.statuses == [asking.PENDING] * 2
         caller.release()
 
 
