@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import mmap
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from node import errors, model
 from node.dicom import statuses
 from node.send import base, link
+from node.send import payload as payloads
 from node.wire import association, command, contexts
 
 WINDOW = 16  # requests that we offer to have under way at once; most peers grant one
-
-_MAPPED_FROM = 1 << 20  # bytes; below, reading costs less than mapping
 
 Pair = tuple[str, str]  # SOP Class UID, transfer syntax UID
 Heard = Callable[[association.Message], None]
@@ -237,9 +234,9 @@ class _Conversation:
         if context is None:
             return self._transcoded(opened, accepted, item, buffer)
         try:
-            payload = _payload(item, buffer)
+            payload = payloads.read(item, buffer)
         except (OSError, errors.NodeError) as error:
-            return base.Failed(_unreadable(known, error))
+            return base.Failed(payloads.unreadable(known, error))
         return _Ready(known, item, context, payload)
 
     def _transcoded(
@@ -313,7 +310,7 @@ class _Ready:
     __slots__ = ("context", "item", "known", "payload")
 
     def __init__(
-        self, known: base.Item, item: base.Item, context: contexts.Context, payload: _Payload
+        self, known: base.Item, item: base.Item, context: contexts.Context, payload: payloads.Payload
     ) -> None:
         self.known = known  # what its result tells of
         self.item = item  # as it is sent: the same, or transcoded
@@ -330,7 +327,7 @@ class _Sent:
 
     __slots__ = ("begun", "item", "notes", "size", "syntax")
 
-    def __init__(self, item: base.Item, syntax: str, begun: float, payload: _Payload) -> None:
+    def __init__(self, item: base.Item, syntax: str, begun: float, payload: payloads.Payload) -> None:
         self.item = item
         self.syntax = syntax
         self.begun = begun
@@ -429,68 +426,3 @@ def judge(status: int, comment: str = "") -> base.Outcome:
             return base.Retry(statuses.text(status, comment), status)
         case statuses.Kind.PERMANENT:
             return base.Failed(statuses.text(status, comment), status)
-
-
-class _Payload:
-    """A data set's bytes for as long as they are being sent."""
-
-    __slots__ = ("_mapped", "notes", "parts", "size")
-
-    def __init__(
-        self,
-        parts: Sequence[memoryview],
-        size: int,
-        mapped: mmap.mmap | None = None,
-        notes: tuple[str, ...] = (),
-    ) -> None:
-        self.parts = parts[0] if len(parts) == 1 else parts  # one buffer has a shorter way
-        self.size = size
-        self.notes = notes
-        self._mapped = mapped
-
-    def close(self) -> None:
-        """Let go of them."""
-        for part in (self.parts,) if isinstance(self.parts, memoryview) else self.parts:
-            part.release()
-        if self._mapped is not None:
-            # A view of it may be left in a traceback; the mapping goes when that does.
-            with contextlib.suppress(BufferError):
-                self._mapped.close()
-
-
-def _payload(item: base.Item, buffer: bytearray) -> _Payload:
-    """Read or map the data set and change it; OSError when the file has not got all of it."""
-    fd = os.open(item.path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if item.size < _MAPPED_FROM:
-            if item.change is not None:
-                # What a change makes may hold on to it: it gets memory of its own.
-                buffer = bytearray(item.size)
-            elif len(buffer) < item.size:
-                buffer.extend(bytes(item.size - len(buffer)))
-            view = memoryview(buffer)[: item.size]
-            if os.preadv(fd, [view], item.offset) != item.size:
-                raise OSError(f"it ends before byte {item.offset + item.size}")
-            return _changed(item, view, None)
-        end = item.offset + item.size
-        # Reading behind the end of a mapped file would end the process, not raise.
-        if os.fstat(fd).st_size < end:
-            raise OSError(f"it ends before byte {end}")
-        mapped = mmap.mmap(fd, end, access=mmap.ACCESS_READ)
-        mapped.madvise(mmap.MADV_SEQUENTIAL)
-        return _changed(item, memoryview(mapped)[item.offset : end], mapped)
-    finally:
-        os.close(fd)
-
-
-def _changed(item: base.Item, view: memoryview, mapped: mmap.mmap | None) -> _Payload:
-    if item.change is None:
-        return _Payload([view], item.size, mapped)
-    made = item.change(view, item.syntax)
-    return _Payload(made.buffers(), made.length, mapped, made.notes)
-
-
-def _unreadable(item: base.Item, error: OSError | errors.NodeError) -> str:
-    if isinstance(error, errors.NodeError):
-        return f"{item.path} cannot be changed as it must be: {error}"
-    return f"{item.path} cannot be read ({error.strerror or error})"
