@@ -80,22 +80,19 @@ def test_what_people_ask_is_found_through_indexes(database: db.Database) -> None
     assert not faults, "\n".join(map(str, faults))
 
 
-@pytest.mark.parametrize(
-    ("level", "keys"),
-    [
+def test_what_selects_little_reads_no_instances(database: db.Database) -> None:
+    asked = [
         (STUDY, {}),
         (SERIES, {"Modality": "CT"}),
         (STUDY, {"Modality": "CT", "SOPClassUID": "1.2"}),
         (STUDY, {"StudyDescription": "*knee*"}),
         (PATIENT, {"PatientName": "*smith*"}),
         (SERIES, {"Rows": "64", "InstanceNumber": "1"}),
-    ],
-)
-def test_what_selects_little_reads_no_instances(
-    database: db.Database, level: model.Level, keys: dict[str, str]
-) -> None:
-    found = steps(database, model.Query(level, keys, ("NumberOfStudyRelatedInstances",), relational=True))
-    assert not [step for step in found if re.search(r"\binstance\b|ix_instance|instance_", step)], found
+    ]
+    for level, keys in asked:
+        query = model.Query(level, keys, ("NumberOfStudyRelatedInstances",), relational=True)
+        found = steps(database, query)
+        assert not [step for step in found if re.search(r"\binstance\b|ix_instance|instance_", step)], found
 
 
 @pytest.mark.parametrize(
