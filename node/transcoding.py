@@ -33,7 +33,7 @@ class Limits:
     """What one instance may cost."""
 
     memory: int = 2 << 30  # bytes beside the instance itself
-    seconds: float = 60.0  # and one more for every MB of it
+    seconds: float = 30.0  # and one more for every MB of it
     patience: float = 120.0  # seconds until a worker must be free
     idle: float = 60.0  # seconds after which a worker that has nothing to do ends
     jobs: int = 1000  # instances after which a worker is replaced

@@ -11,6 +11,7 @@ _SOC = b"\xff\x4f\xff\x51"  # JPEG 2000: start of the codestream, and of its siz
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start-of-frame markers of JPEG
 _JPEG_LS = 0xF7
 _COD, _SOT = 0xFF52, 0xFF90
+_MOST_TILES = 65535  # their number has two bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,10 +66,11 @@ def jpeg2000(data: bytes | memoryview) -> Image:
     if begun < 0 or len(data) < begun + 43:
         raise errors.BadData("a JPEG 2000 image without the marker of its size")
     at = begun + 2
-    length, _, right, bottom, left, top = struct.unpack_from(">HHIIII", data, at + 2)
-    (samples,) = struct.unpack_from(">H", data, at + 38)
+    length, _, right, bottom, left, top, *tiles, samples = struct.unpack_from(">HH8IH", data, at + 2)
     if not samples or length < 38 + 3 * samples or right <= left or bottom <= top:
         raise errors.BadData("a JPEG 2000 image of no size")
+    if _tiles(tiles[0], tiles[2], left, right) * _tiles(tiles[1], tiles[3], top, bottom) > _MOST_TILES:
+        raise errors.BadData("a JPEG 2000 image of more tiles than can be counted")
     depth = data[at + 40]
     reversible = True
     at += 2 + length
@@ -80,3 +82,10 @@ def jpeg2000(data: bytes | memoryview) -> Image:
             break
         at += 2 + length
     return Image(bottom - top, right - left, samples, (depth & 0x7F) + 1, bool(depth & 0x80), reversible)
+
+
+def _tiles(size: int, begin: int, low: int, high: int) -> int:
+    """How many tiles lie side by side; decoders loop over what a grid that cannot be makes of it."""
+    if not size or begin > low or begin + size <= low:
+        raise errors.BadData(f"JPEG 2000 tiles of {size} from {begin} on do not begin where the image does")
+    return -(-(high - begin) // size)

@@ -470,6 +470,17 @@ def test_an_image_that_breaks_off_or_is_none(coded: str) -> None:
         assert read(after, EXPLICIT).pixel_array.shape == (20, 30)
 
 
+@pytest.mark.parametrize("at", [24, 28, 32, 36])
+def test_jpeg_2000_tiles_that_cannot_be(at: int) -> None:
+    """Decoders loop for minutes over such a grid."""
+    data = bytearray(made(image(noise((20, 30), 12, "u2"), stored=12), EXPLICIT, make.JPEG2000))
+    begin = data.index(b"\xff\x4f\xff\x51")
+    for value in (b"\xff\xff\0\0",) if at >= 32 else (b"\0\0\0\0",):
+        data[begin + at : begin + at + 4] = value
+        with pytest.raises(errors.BadData, match="JPEG 2000 tiles"):
+            made(bytes(data), make.JPEG2000, EXPLICIT)
+
+
 def test_native_pixels_that_are_not_all_there() -> None:
     data = _with(image(noise((20, 30), 12, "u2"), stored=12), 0x00280010, "US", 21)
     with pytest.raises(errors.BadData, match="bytes of pixel data where"):
