@@ -11,6 +11,8 @@ Word = tuple[str, ...]  # per letter the letters that count as it
 
 _BETWEEN = re.compile(r"[\s^=*?,-]+")
 _MOST_WORDS = 12
+_LONGEST_WORD = 64  # characters; a component group has no more
+_MOST_COMPONENTS = 5
 # Letters that have no decomposition and are yet written with the plain letter.
 _STROKED = {"ø": "o", "đ": "d", "ł": "l", "ħ": "h", "ŧ": "t", "ı": "i", "ð": "d"}  # noqa: RUF001
 _DIGRAPHS = {"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe"}
@@ -34,7 +36,7 @@ def variants(group: str) -> tuple[str, ...]:
     """
     folded = fold(group)
     found = [folded]
-    while len(folded) > 2 and folded.endswith("^*"):
+    while len(folded) > 2 and folded.endswith("^*") and len(found) <= _MOST_COMPONENTS:
         folded = folded[:-2].rstrip("^")
         if folded:
             found.append(folded)
@@ -47,7 +49,7 @@ def words(key: str) -> tuple[tuple[Word, ...], ...]:
     A letter stands for itself with any accent, and ä, ae and their like for each other.
     """
     parts = [part for part in _BETWEEN.split(fold(key)) if part]
-    return tuple(tuple(map(_word, _spellings(part))) for part in parts[:_MOST_WORDS])
+    return tuple(tuple(map(_word, _spellings(part[:_LONGEST_WORD]))) for part in parts[:_MOST_WORDS])
 
 
 def beginning(key: str) -> Callable[[str], bool]:

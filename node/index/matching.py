@@ -23,6 +23,9 @@ Condition = sqlalchemy.ColumnElement[bool]
 _Column = sqlalchemy.ColumnElement[Any]
 
 _MOST_LISTED = 5000  # values of one key; databases bind no more than some 30,000 in a statement
+_MOST_TRIED = 50  # those that take a condition each; SQLite nests no more than a thousand
+_UNHEARD = re.compile("[\0\ud800-\udfff]")  # what no stored text has, and no database takes
+_LISTED = (Kind.UID, Kind.NUMBER, Kind.DECIMAL)
 _VRS = {Kind.TEXTS: "LO", Kind.NAME: "PN", Kind.NAMES: "PN", Kind.DECIMALS: "DS"}
 
 
@@ -91,8 +94,12 @@ def _wanted(keyword: str, attribute: Attribute, key: str, manner: Manner) -> Wan
     if key.strip(" ") == match.EMPTY:
         return Wanted([_empty(attribute)])
     keys = [one for one in match.values(key, attribute.vr) if one]
-    if len(keys) > _MOST_LISTED:
-        raise errors.UsageError(f"it lists {len(keys)} values; ask for {_MOST_LISTED} at a time")
+    listed = attribute.kind in _LISTED or (not any(map(match.wild, keys)) and attribute.kind is Kind.TEXT)
+    most = _MOST_LISTED if listed else _MOST_TRIED
+    if len(keys) > most:
+        raise errors.UsageError(f"it lists {len(keys)} values; ask for {most} at a time")
+    if any(map(_UNHEARD.search, keys)):
+        raise errors.UsageError("it has a character that no text can have")
     if not keys or any(match.universal(one) for one in keys):
         return Wanted()
     match attribute.kind:

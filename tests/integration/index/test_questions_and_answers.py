@@ -308,3 +308,41 @@ def test_answers_on_several_pages_have_their_own_items(
     assert [one["RequestAttributesSequence"] for one in asked] == [
         [{"ScheduledProcedureStepID": f"STEP{number}"}] for number in range(10)
     ]
+
+
+_HOSTILE = [
+    {"PatientName": "\\".join(["smith" + "^*" * 30] * 50)},
+    {"PatientName": "a" * 4000 + "*"},
+    {"PatientName": "*a" * 2000},
+    {"PatientName": " ".join(["äöü" * 1000] * 100)},
+    {"ReferringPhysicianName": "[]^-" * 900 + "*"},
+    {"OtherPatientNames": "\\".join(["x*"] * 50)},
+    {"ModalitiesInStudy": "\\".join(["[*"] * 50)},
+    {"StudyDate": "\\".join(["20260101-"] * 50), "StudyTime": "\\".join(["10-"] * 50)},
+    {"AccessionNumber": "\\".join(f"A{number}" for number in range(5000))},
+    {"StudyDescription": "'; DROP TABLE study; --*%_"},
+    {"StudyDescription": "\U0010ffff*"},
+]
+
+
+@pytest.mark.parametrize("fuzzy", [False, True])
+def test_keys_that_are_made_to_hurt_are_answered(filled: db.Database, fuzzy: bool) -> None:
+    with filled.read() as connection:
+        for keys in _HOSTILE:
+            for level in (STUDY, IMAGE):
+                query = model.Query(level, keys | {"StudyInstanceUID": "1.1"}, fuzzy=fuzzy)
+                list(find.find(connection, query))
+    assert len(studies(filled)) == len(STUDIES)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"PatientID": "a\0b"}, {"PatientName": "\ud800*"}, {"PatientName": "\\".join(["a*"] * 51)},
+        {"ModalitiesInStudy": "\\".join(["CT"] * 51)}, {"PatientID": "*a" * 3000},
+        {"NumberOfStudyRelatedInstances": "\\".join(["1"] * 5001)},
+    ],
+)  # fmt: skip
+def test_keys_that_no_database_takes_are_refused(keys: dict[str, str]) -> None:
+    with pytest.raises(errors.UsageError, match=next(iter(keys))):
+        find.plan(model.Query(STUDY, keys))
