@@ -232,9 +232,14 @@ class Caller:
 
     def associate(self, contexts: Sequence[Context], **more: object) -> Self:
         """Ask for an association and take the answer."""
-        self.send(associate_request(contexts, **more))  # type: ignore[arg-type]
-        kind, body = self.read_pdu()
+        try:
+            self.send(associate_request(contexts, **more))  # type: ignore[arg-type]
+            kind, body = self.read_pdu()
+        except BaseException:
+            self.close()  # nobody else can, where the answer is all that is held of it
+            raise
         if kind != AC:
+            self.close()
             raise ValueError(f"PDU type {kind} in answer to an association request")
         at = 68
         while at + 4 <= len(body):
