@@ -31,7 +31,7 @@ _CHECKPOINT_AFTER = 1.0  # seconds after which one is due when there is nothing 
 _LONG = 5.0  # seconds without a pause after which catching up is worth a line
 _FEW = 64  # records; a smaller round waits for company, because each costs a transaction
 _GATHER = 0.02  # seconds that it waits, unless somebody asks for what is there
-_LONGEST_REASON = 160  # characters of why a coercion could not be done: a spooled file's head has room for them
+_LONGEST_REASON = 160  # characters of why a coercion failed: a spooled file's head has room for them
 _NAP = 0.2  # seconds between looks for new slots, and for the stop
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # between tries while the database or the disk refuses
 
