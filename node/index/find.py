@@ -27,6 +27,7 @@ _ORDER = (model.Level.PATIENT, model.Level.STUDY, model.Level.SERIES, model.Leve
 _TABLES = (tables.patient, tables.study, tables.series, tables.instance)
 _ABOVE = (None, tables.study.c.patient_key, tables.series.c.study_key, tables.instance.c.series_key)
 _PAGE = 500  # answers that are read at a time
+_SORTED = 20_000  # rows that a database sorts at a time; most answers are fewer
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,21 +56,45 @@ def find(
 ) -> Iterator[Match]:
     """Answers in the order things came; nothing is kept in memory but a page."""
     planned = planned or plan(query, connection.dialect.name)
-    statement = planned.statement
-    skip, left = query.offset, query.limit
-    if not planned.checks:
-        statement = statement.offset(skip or None).limit(left)
-        skip, left = 0, None
     shown = _shown(planned, query.level)
+    if not planned.checks and query.limit is not None:
+        statement = planned.statement.offset(query.offset or None).limit(query.limit)
+        for page in _pages(connection, statement):
+            yield from shown(connection, page)
+        return
+    skip, left = query.offset, query.limit
+    for page in _all_pages(connection, planned, _TABLES[_ORDER.index(query.level)].c.key):
+        passed = [row for row in page if _passes(row, planned.checks)] if planned.checks else page
+        passed, skip = passed[skip:], max(0, skip - len(passed))
+        if left is not None:
+            passed, left = passed[:left], max(0, left - len(passed))
+        yield from shown(connection, passed)
+        if left == 0:
+            return
+
+
+def _pages(
+    connection: sqlalchemy.Connection, statement: sqlalchemy.Select[*tuple[Any, ...]]
+) -> Iterator[Sequence[Any]]:
     with contextlib.closing(connection.execution_options(yield_per=_PAGE).execute(statement)) as rows:
-        for page in rows.partitions(_PAGE):
-            passed = [row for row in page if _passes(row, planned.checks)] if planned.checks else page
-            passed, skip = passed[skip:], max(0, skip - len(passed))
-            if left is not None:
-                passed, left = passed[:left], max(0, left - len(passed))
-            yield from shown(connection, passed)
-            if left == 0:
-                return
+        yield from rows.partitions(_PAGE)
+
+
+def _all_pages(
+    connection: sqlalchemy.Connection, planned: Plan, key: sqlalchemy.Column[int]
+) -> Iterator[Sequence[Any]]:
+    """Every row that a plan selects; in parts, where the database must sort them in memory."""
+    statement = planned.statement
+    if statement.whereclause is None:
+        yield from _pages(connection, statement)
+        return
+    last, seen = 0, _SORTED
+    while seen == _SORTED:
+        seen = 0
+        # As in the order: an expression, so that the planner does not take the key for the way to the rows.
+        for page in _pages(connection, statement.where(key + 0 > last).limit(_SORTED)):
+            yield page
+            last, seen = page[-1][0], seen + len(page)
 
 
 def _passes(row: Any, checks: tuple[tuple[tuple[int, ...], Callable[..., bool]], ...]) -> bool:

@@ -166,16 +166,20 @@ def test_patients(filled: db.Database) -> None:
     ]
 
 
-@pytest.mark.parametrize("keys", [{}, {"ModalitiesInStudy": "C*"}])
-def test_pages_follow_one_another(filled: db.Database, keys: dict[str, str]) -> None:
+@pytest.mark.parametrize("keys", [{}, {"ModalitiesInStudy": "C*"}, {"StudyDate": "20250101-"}])
+def test_pages_follow_one_another(
+    filled: db.Database, keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with filled.read() as connection:
+        at_once = [one.key for one in find.find(connection, model.Query(STUDY, keys))]
+        monkeypatch.setattr(find, "_SORTED", 2)
         whole = [one.key for one in find.find(connection, model.Query(STUDY, keys))]
         pages = [
             one.key
             for offset in range(0, 10, 3)
             for one in find.find(connection, model.Query(STUDY, keys, limit=3, offset=offset))
         ]
-    assert pages == whole
+    assert pages == whole == at_once
     assert len(whole) > 3
 
 
