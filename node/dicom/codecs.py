@@ -107,17 +107,11 @@ def _decode_jpeg_ls(data: bytes, shown: pixels.Pixels) -> tuple[Array, str]:
 
 
 def _decode_jpeg_2000(data: bytes, shown: pixels.Pixels) -> tuple[Array, str]:
+    """Part 15 too, by OpenJPEG: a fuzzer soon had OpenJPH, which is faster, crash."""
     import imagecodecs
 
     _check(codestream.jpeg2000(data), shown)
     return _array(imagecodecs.jpeg2k_decode(data, numthreads=1), shown), _untransformed(shown)
-
-
-def _decode_htj2k(data: bytes, shown: pixels.Pixels) -> tuple[Array, str]:
-    import imagecodecs
-
-    _check(codestream.jpeg2000(data), shown)
-    return _array(imagecodecs.htj2k_decode(data), shown), _untransformed(shown)
 
 
 def _decode_jpeg_xl(data: bytes, shown: pixels.Pixels) -> tuple[Array, str]:
@@ -196,9 +190,9 @@ DECODERS: Mapping[str, Codec] = {
     JPEG_LS_NEAR: Codec(_decode_jpeg_ls, "ISO_14495_1", maybe=True),
     JPEG_2000_LOSSLESS: Codec(_decode_jpeg_2000),
     JPEG_2000: Codec(_decode_jpeg_2000, "ISO_15444_1", maybe=True),
-    HTJ2K_LOSSLESS: Codec(_decode_htj2k),
-    HTJ2K_RPCL: Codec(_decode_htj2k),
-    HTJ2K: Codec(_decode_htj2k, "ISO_15444_15", maybe=True),
+    HTJ2K_LOSSLESS: Codec(_decode_jpeg_2000),
+    HTJ2K_RPCL: Codec(_decode_jpeg_2000),
+    HTJ2K: Codec(_decode_jpeg_2000, "ISO_15444_15", maybe=True),
     JXL_LOSSLESS: Codec(_decode_jpeg_xl),
     JXL_JPEG: Codec(_decode_jpeg_xl, "ISO_10918_1"),
     JXL: Codec(_decode_jpeg_xl, "ISO_18181_1", maybe=True),
@@ -213,7 +207,7 @@ def load() -> None:
     import imagecodecs
     import jpeg_ls  # noqa: F401 - loaded, not used
 
-    for name in ("jpeg8", "jpegls", "jpeg2k", "htj2k", "jpegxl", "packbits"):
+    for name in ("jpeg8", "jpegls", "jpeg2k", "jpegxl", "packbits"):
         getattr(imagecodecs, f"{name}_decode")
 
 
