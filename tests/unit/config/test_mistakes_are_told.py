@@ -173,8 +173,8 @@ UNKNOWN_KEYS = {
     "a dotted key": (
         "[node]\nlog.level = 1",
         (
-            "node.toml:2: node.log: there is no such key; [node] has aet, host, port, http, api_token_file, data, listeners, "
-            "workers, drain, accept_any_called, accept_unknown"
+            "node.toml:2: node.log: there is no such key; [node] has aet, host, port, http, api_token_file, "
+            "data, listeners, workers, drain, accept_any_called, accept_unknown"
         ),
     ),
     "a keyword in a rule": (
