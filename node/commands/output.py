@@ -10,7 +10,10 @@ import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich import progress as bars
 
 
 def as_json(value: object) -> None:
@@ -71,30 +74,22 @@ def size(count: int) -> str:
 @contextmanager
 def progress(what: str, total: int | None, *, shown: bool = True) -> Iterator[Callable[[int], Any]]:
     """Show a bar on a terminal while a block runs; call what it yields with how much further it is."""
-    if not shown or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich import progress as bars
-    from rich.console import Console
-
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TimeRemainingColumn(),
-    )
-    # What is printed meanwhile stands above the bar, but a pipe or file gets it as ever.
-    mixed = sys.stdout.isatty()
-    with bars.Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=mixed) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda advance: bar.advance(task, advance)
+    with _bar(what, total, shown) as bar:
+        yield lambda advance: bar and bar[0].advance(bar[1], advance)
 
 
 @contextmanager
 def counted(what: str, *, shown: bool = True) -> Iterator[Callable[[int, int | None], Any]]:
     """Show a bar whose end may become known, or move, on the way; call it with how many of how many."""
+    with _bar(what, None, shown) as bar:
+        yield lambda done, total: bar and bar[0].update(bar[1], completed=done, total=total)
+
+
+@contextmanager
+def _bar(what: str, total: int | None, shown: bool) -> Iterator[tuple[bars.Progress, bars.TaskID] | None]:
+    """A bar and its one task; None where there is nobody to see it."""
     if not shown or not sys.stderr.isatty():
-        yield lambda _, __: None
+        yield None
         return
     from rich import progress as bars
     from rich.console import Console
@@ -103,9 +98,9 @@ def counted(what: str, *, shown: bool = True) -> Iterator[Callable[[int, int | N
         bars.TextColumn("{task.description}"),
         bars.BarColumn(),
         bars.MofNCompleteColumn(),
-        bars.TimeElapsedColumn(),
+        bars.TimeElapsedColumn() if total is None else bars.TimeRemainingColumn(),
     )
+    # What is printed meanwhile stands above the bar, but a pipe or file gets it as ever.
     mixed = sys.stdout.isatty()
     with bars.Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=mixed) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield bar, bar.add_task(what, total=total)
