@@ -10,10 +10,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rich import progress as bars
+from typing import Any
 
 
 def as_json(value: object) -> None:
@@ -74,22 +71,22 @@ def size(count: int) -> str:
 @contextmanager
 def progress(what: str, total: int | None, *, shown: bool = True) -> Iterator[Callable[[int], Any]]:
     """Show a bar on a terminal while a block runs; call what it yields with how much further it is."""
-    with _bar(what, total, shown) as bar:
-        yield lambda advance: bar and bar[0].advance(bar[1], advance)
+    with _bar(what, total, shown) as (bar, task):
+        yield lambda advance: None if bar is None else bar.advance(task, advance)
 
 
 @contextmanager
 def counted(what: str, *, shown: bool = True) -> Iterator[Callable[[int, int | None], Any]]:
     """Show a bar whose end may become known, or move, on the way; call it with how many of how many."""
-    with _bar(what, None, shown) as bar:
-        yield lambda done, total: bar and bar[0].update(bar[1], completed=done, total=total)
+    with _bar(what, None, shown) as (bar, task):
+        yield lambda done, total: None if bar is None else bar.update(task, completed=done, total=total)
 
 
 @contextmanager
-def _bar(what: str, total: int | None, shown: bool) -> Iterator[tuple[bars.Progress, bars.TaskID] | None]:
-    """A bar and its one task; None where there is nobody to see it."""
+def _bar(what: str, total: int | None, shown: bool) -> Iterator[tuple[Any, Any]]:
+    """A bar and its one task; None, None where there is nobody to see it."""
     if not shown or not sys.stderr.isatty():
-        yield None
+        yield None, None
         return
     from rich import progress as bars
     from rich.console import Console
