@@ -176,6 +176,8 @@ def _several(attribute: Attribute, keys: Sequence[str], manner: Manner) -> Wante
     column = attribute.column
     vr = _VRS[attribute.kind]
     test = match.matcher(vr, "\\".join(keys), fuzzy=manner.fuzzy)
+    if test(None):
+        return Wanted()  # it matches everything, as `*=*` does
     if attribute.kind is not Kind.TEXTS:  # neither names nor numbers compare as they are written
         return Wanted([column != ""], [Check((column,), test)])
     fenced = sqlalchemy.literal("\\").concat(column).concat("\\")

@@ -98,6 +98,7 @@ ASKED: list[tuple[dict[str, str], list[str]]] = [
     ({"ModalitiesInStudy": "C*R"}, ["1.4"]),
     ({"SOPClassesInStudy": make.MR}, []),
     ({"PatientID": "P1", "StudyDate": "20260102"}, ["1.2"]),
+    ({"PatientID": "P1", "OtherPatientNames": "*=*", "ReferringPhysicianName": "*=*"}, ["1.1", "1.2"]),
     ({"Rows": "64"}, ["1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7", "1.8"]),
 ]
 
