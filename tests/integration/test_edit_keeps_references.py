@@ -71,9 +71,10 @@ def remap(study: pathlib.Path, out: pathlib.Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         sys, "argv", ["dicom-node", "edit", str(study), "--remap-uids", "secret", "--out", str(out), *more]
     )
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 0
+    try:
+        cli.main()  # returns after a plain line, exits after one that needs explaining
+    except SystemExit as end:
+        assert end.code == 0
 
 
 def read(folder: pathlib.Path) -> tuple[list[Dataset], Dataset]:
