@@ -197,22 +197,29 @@ class _Conversation:
             for item in self.waiting:
                 # What went before lies with the kernel: the buffer is free.
                 ready = self._ready(opened, accepted, item, item, buffer)
-                while len(sent) >= window:
-                    yield self._answered(opened)
-                if not isinstance(ready, _Ready):
+                answers: list[_Answer] = []
+                try:
+                    while len(sent) >= window:
+                        answers.append(self._answer(opened))
+                    if isinstance(ready, _Ready):
+                        if self._until():
+                            break
+                        self._send(opened, ready)
+                        ready = None
+                finally:
+                    # Told while the peer is at work; and what was answered stays so, whatever came then.
+                    for answer in answers:
+                        yield answer.result()
+                if ready is not None:
                     yield base.Result(item, ready)
-                elif self._until():
-                    break
-                else:
-                    self._send(opened, ready)
-                ready = None
+                    ready = None
             while sent:
-                yield self._answered(opened)
+                yield self._answer(opened).result()
         except GeneratorExit:
             # Nobody is left to be told how it went.
             with contextlib.suppress(errors.NodeError):
                 while sent:
-                    self._answered(opened)
+                    self._answer(opened)
             raise
         finally:
             if ready is not None:  # it broke off before this one's turn
@@ -237,7 +244,9 @@ class _Conversation:
             payload = payloads.read(item, buffer)
         except (OSError, errors.NodeError) as error:
             return base.Failed(payloads.unreadable(known, error))
-        return _Ready(known, item, context, payload)
+        number = opened.next_id()
+        request = command.store(number, item.sop_class, item.sop_instance, self._priority, self._originator)
+        return _Ready(known, item, context, payload, number, request)
 
     def _transcoded(
         self,
@@ -266,16 +275,14 @@ class _Conversation:
 
     def _send(self, opened: association.Association, ready: _Ready) -> None:
         """Send what is ready."""
-        item, payload = ready.item, ready.payload
-        number = opened.next_id()
-        request = command.store(number, item.sop_class, item.sop_instance, self._priority, self._originator)
-        self.sent[number] = _Sent(ready.known, item.syntax, time.monotonic(), payload)
+        payload = ready.payload
+        self.sent[ready.number] = _Sent(ready.known, ready.item.syntax, time.monotonic(), payload)
         try:
-            opened.send(ready.context, request, payload.parts)
+            opened.send(ready.context, ready.request, payload.parts)
         finally:
             payload.close()
 
-    def _answered(self, opened: association.Association) -> base.Result:
+    def _answer(self, opened: association.Association) -> _Answer:
         """Wait for the next answer to anything that is under way."""
         while True:
             received = opened.receive()
@@ -294,28 +301,52 @@ class _Conversation:
             one = self.sent.pop(answer.responded_to, None)
             if one is None:
                 continue
-            return base.Result(
-                one.item,
-                judge(answer.status, link.comment(answer)),
-                syntax=one.syntax,
-                size=one.size,
-                seconds=time.monotonic() - one.begun,
-                notes=one.notes,
-            )
+            return _Answer(one, answer, time.monotonic())
+
+
+class _Answer:
+    """What the peer said of an item."""
+
+    __slots__ = ("_came", "_said", "_sent")
+
+    def __init__(self, sent: _Sent, said: command.Command, came: float) -> None:
+        self._sent = sent
+        self._said = said
+        self._came = came  # monotonic seconds
+
+    def result(self) -> base.Result:
+        """What became of the item."""
+        one, said = self._sent, self._said
+        return base.Result(
+            one.item,
+            judge(said.status, link.comment(said) if said.status else ""),
+            syntax=one.syntax,
+            size=one.size,
+            seconds=self._came - one.begun,
+            notes=one.notes,
+        )
 
 
 class _Ready:
     """An item that can be sent at once."""
 
-    __slots__ = ("context", "item", "known", "payload")
+    __slots__ = ("context", "item", "known", "number", "payload", "request")
 
     def __init__(
-        self, known: base.Item, item: base.Item, context: contexts.Context, payload: payloads.Payload
+        self,
+        known: base.Item,
+        item: base.Item,
+        context: contexts.Context,
+        payload: payloads.Payload,
+        number: int,
+        request: bytes,
     ) -> None:
         self.known = known  # what its result tells of
         self.item = item  # as it is sent: the same, or transcoded
         self.context = context
         self.payload = payload
+        self.number = number  # message id of its request
+        self.request = request  # the command set
 
     def close(self) -> None:
         """Let go of its bytes."""

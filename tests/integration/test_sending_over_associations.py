@@ -237,12 +237,9 @@ def test_sub_operations_on_the_askers_own_association_hear_its_cancel(tmp_path: 
             opened,
             iter(items),
             heard=lambda said: heard.append((said.command.field, said.command.responded_to)),
+            until=lambda: bool(heard),
         )
-        for result in results:
-            outcomes.append(result.outcome)
-            if heard:
-                results.close()  # type: ignore[attr-defined]
-                break
+        outcomes.extend(result.outcome for result in results)
         opened.send(message.context, command.response(message.command, 0xFE00))
 
     with _peer(also={GET: get}) as sink, contextlib.ExitStack() as stack:

@@ -69,7 +69,8 @@ def test_counts_add_up_at_every_moment(kinds: list[str], lost: int, left: int, c
         assert (status, comment) == (0, "")
     named = tally.failures(make.IMPLICIT)
     listed = sum(kind in ("busy", "refused") for kind in kinds) + lost
-    assert (named.count(b"\\") + 1 if named else 0) == listed
+    # Behind the header, whose length may be that of a backslash.
+    assert (named[8:].count(b"\\") + 1 if named else 0) == listed
 
 
 def test_a_count_of_more_than_two_bytes_says_the_most_that_they_can() -> None:
