@@ -20,6 +20,11 @@ from node.wire import association, command, contexts
 
 WINDOW = 16  # requests that we offer to have under way at once; most peers grant one
 
+# A peer that answers at once is waited for awake: to sleep and be woken would take as long as it does, and
+# most grant no window that could hide it. Over a network that is slower than this, nobody stays awake.
+_AT_ONCE = 300e-6  # seconds from a request to its answer
+_AWAKE = 100e-6  # seconds
+
 Pair = tuple[str, str]  # SOP Class UID, transfer syntax UID
 Heard = Callable[[association.Message], None]
 
@@ -222,6 +227,7 @@ class _Conversation:
                     self._answer(opened)
             raise
         finally:
+            opened.stay_awake(0.0)
             if ready is not None:  # it broke off before this one's turn
                 if isinstance(ready, _Ready):
                     ready.close()
@@ -301,7 +307,9 @@ class _Conversation:
             one = self.sent.pop(answer.responded_to, None)
             if one is None:
                 continue
-            return _Answer(one, answer, time.monotonic())
+            came = time.monotonic()
+            opened.stay_awake(_AWAKE if came - one.begun < _AT_ONCE else 0.0)
+            return _Answer(one, answer, came)
 
 
 class _Answer:

@@ -267,6 +267,10 @@ class Association(reading.Reader):
         between = self._message is None or self._message.complete
         return self.open and between and self._pos >= self._end and not self._stream.wait(0.0)
 
+    def stay_awake(self, seconds: float) -> None:
+        """Have receive() look for so long again and again for what comes, before it sleeps until woken."""
+        self._stream.awake = seconds
+
     def _cancelled(self, message_id: int) -> bool:
         while True:
             if self._pos >= self._pdu_end and not self._peek_pdu():

@@ -38,10 +38,18 @@ class Stream:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TICK)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TICK)
         self._closed = False
+        self.awake = 0.0  # seconds that a read stays awake for, before it sleeps until it is woken
 
     def read(self, view: memoryview) -> int | None:
         """Read what is there into a view; None when nothing came within a tick, 0 at the end."""
         try:
+            if self.awake:
+                end = time.monotonic() + self.awake
+                while time.monotonic() < end:
+                    try:
+                        return self.sock.recv_into(view, 0, socket.MSG_DONTWAIT)
+                    except BlockingIOError:
+                        pass
             return self.sock.recv_into(view)
         except BlockingIOError:
             return None
