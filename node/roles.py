@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import os
 import socket
 import threading
 import time
@@ -17,6 +18,9 @@ from node.scp import pace
 from node.wire import slots
 
 MONITOR_EVERY = 10.0  # seconds between the node's looks at itself
+# How much the adopter steps back for the listeners: nobody waits for it, while modalities wait for an answer
+# and people for a query. The ring of the journal is its patience.
+_BEHIND = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Shared:
     def adopt(self, line: supervise.Line) -> None:
         """Replay what the last run left, then file what the listeners acknowledge."""
         with self._process("adopt"), self._database() as database:
+            os.nice(_BEHIND)
             begun = time.monotonic()
             adopter = adopt.Adopter(
                 self.data, database, self.settings.rules, self.settings.coerce, meter=self.counts
