@@ -104,9 +104,7 @@ def check(buffer: Buffer, wanted: Container[int], *, cap: int, depth: int) -> di
     stream = Stream(buffer, cap)
     try:
         found: dict[int, bytes] = {}
-        _Walk(stream, depth).run(wanted, found, None, walking.NEVER)
-        if stream.peek(1):
-            walking.lie("an item or delimiter stands where an element must", stream.at)
+        _Walk(stream, depth).run(wanted, found, None, _NOWHERE)
         return found
     finally:
         stream.close()

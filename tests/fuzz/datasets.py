@@ -19,6 +19,7 @@ from node import errors
 from node.dicom import edit, header, inflating, scan, walk
 from node.dicom import syntax as syntaxes
 from tests import make
+from tests.fuzz import NO_END
 
 CAP = 1 << 20  # bytes that a mutation may have
 CHANGES = edit.Program(
@@ -122,13 +123,19 @@ def one(data: bytes) -> None:
             use(data)
 
 
-def fuzz(seconds: float, seed: int, folder: pathlib.Path, use: Callable[[bytes], None] = one) -> int:
-    """Mutate for so long; return how many mutations there were, or raise what broke."""
+def fuzz(
+    seconds: float,
+    seed: int,
+    folder: pathlib.Path,
+    use: Callable[[bytes], None] = one,
+    most: int = NO_END,
+) -> int:
+    """Mutate for so long, or so often; return how many mutations there were, or raise what broke."""
     chance = random.Random(seed)
     originals = seeds()
     end = time.monotonic() + seconds
     count = 0
-    while time.monotonic() < end:
+    while count < most and time.monotonic() < end:
         data = mutated(chance.choice(originals), chance)
         try:
             use(data)

@@ -15,6 +15,7 @@ import sys
 import time
 
 from tests import raw
+from tests.fuzz import NO_END
 
 LIMITS = dataclasses.replace(
     raw.LIMITS, associations=64, per_peer=64, request_timeout=0.2, pdu_timeout=0.2, idle_timeout=0.3
@@ -90,14 +91,14 @@ def converse(node: raw.Acceptor, pdus: list[bytes]) -> None:
             pass  # a node that neither answers nor closes is found here, by the timeout
 
 
-def fuzz(seconds: float, seed: int, folder: pathlib.Path) -> int:
-    """Fuzz for so long; the number of conversations. AssertionError when something broke."""
+def fuzz(seconds: float, seed: int, folder: pathlib.Path, most: int = NO_END) -> int:
+    """Fuzz for so long, or so often; the number of conversations. AssertionError when something broke."""
     chance = random.Random(seed)
     end = time.monotonic() + seconds
     count = 0
     with raw.running(limits=LIMITS) as node:
         recent: list[list[bytes]] = []
-        while time.monotonic() < end:
+        while count < most and time.monotonic() < end:
             pdus = mutated(chance.choice(SEEDS), chance)
             recent = [*recent[-9:], pdus]
             converse(node, pdus)

@@ -19,6 +19,7 @@ from node import errors, transcoding
 from node.dicom import part10, transcode
 from node.send import base
 from tests import encoded, make
+from tests.fuzz import NO_END
 
 TARGETS = (make.EXPLICIT, make.IMPLICIT, make.BIG, *transcode.COMPRESSED)
 _ODD = (b"\0\0", b"\xff\xff", b"\x7f\xff", b"\x80\0", b"\xff\xd9", b"\xff\x4f", b"\xfe\xff\xdd\xe0")
@@ -63,7 +64,7 @@ def mutated(original: make.Made, chance: random.Random) -> bytes:
     return bytes(data)
 
 
-def fuzz(seconds: float, seed: int, folder: pathlib.Path) -> int:
+def fuzz(seconds: float, seed: int, folder: pathlib.Path, most: int = NO_END) -> int:
     """Mutate for so long; return how many mutations there were, or raise what broke."""
     chance = random.Random(seed)
     end = time.monotonic() + seconds
@@ -75,7 +76,7 @@ def fuzz(seconds: float, seed: int, folder: pathlib.Path) -> int:
     ):
         path = pathlib.Path(place, "one")
         originals = seeds(path.parent)
-        while time.monotonic() < end:
+        while count < most and time.monotonic() < end:
             original = chance.choice(originals)
             data = mutated(original, chance)
             target = chance.choice([uid for uid in TARGETS if uid != original.syntax])

@@ -112,3 +112,8 @@ def test_what_is_large_and_lies_is_refused() -> None:
         scan.check(whole[:-100], DEFLATED)
     with pytest.raises(errors.BadData, match="cannot be inflated"):
         scan.check(whole[: len(whole) // 2] + b"\xff" * 64 + whole[len(whole) // 2 :], DEFLATED)
+
+
+def test_a_tag_beyond_items_and_delimiters_is_an_element_like_others() -> None:
+    whole = make.instance(3, seed="beyond", size=900).data + element(0xFFFFFFFF, b"UN", 8) + b"whatever"
+    assert streamed(deflated(whole)) == scan.check(whole, make.EXPLICIT)
