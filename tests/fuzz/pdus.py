@@ -131,6 +131,7 @@ def main() -> None:
     """Fuzz from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--most", type=int, default=NO_END, help="end after so many, whatever the time")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("fuzz-failures"))
     parser.add_argument("--replay", type=pathlib.Path)
@@ -138,8 +139,8 @@ def main() -> None:
     if given.replay:
         replay(given.replay)
         return
-    count = fuzz(given.seconds, given.seed, given.folder)
-    print(f"{count} conversations in {given.seconds:g} s with seed {given.seed}: nothing broke")
+    count = fuzz(given.seconds, given.seed, given.folder, most=given.most)
+    print(f"{count} conversations with seed {given.seed}: nothing broke")
 
 
 if __name__ == "__main__":
