@@ -130,6 +130,15 @@ class Level(enum.StrEnum):
     IMAGE = "IMAGE"
 
 
+# The key that names one entity of a level; with those of the levels above it is what a retrieval may hold.
+UNIQUE: Mapping[Level, str] = {
+    Level.PATIENT: "PatientID",
+    Level.STUDY: "StudyInstanceUID",
+    Level.SERIES: "SeriesInstanceUID",
+    Level.IMAGE: "SOPInstanceUID",
+}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Query:
     """A question about what is held; C-FIND and QIDO-RS ask it alike."""

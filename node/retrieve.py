@@ -20,13 +20,7 @@ PATIENCE = 3.0  # seconds that everything acknowledged before gets to be filed
 BARRIER = 10.0  # seconds more for what came from senders that are done
 MOST_LISTED = 50_000  # UIDs in one request
 
-LEVELS = (model.Level.PATIENT, model.Level.STUDY, model.Level.SERIES, model.Level.IMAGE)
-UNIQUE = {
-    model.Level.PATIENT: "PatientID",
-    model.Level.STUDY: "StudyInstanceUID",
-    model.Level.SERIES: "SeriesInstanceUID",
-    model.Level.IMAGE: "SOPInstanceUID",
-}
+LEVELS = tuple(model.Level)
 
 
 def query(
@@ -51,7 +45,7 @@ def query(
     asked = model.Level(level)
     chosen: dict[str, str] = {}
     for one in levels[: levels.index(asked) + 1]:
-        keyword = UNIQUE[one]
+        keyword = model.UNIQUE[one]
         given = keys.get(keyword)
         # A patient without an id can only be meant by an empty one.
         if given or (given == "" and one is model.Level.PATIENT and one is not asked):
@@ -59,7 +53,7 @@ def query(
                 chosen[keyword] = _value(keyword, given, several=one is asked)
         elif one is asked or not relational:
             raise errors.UsageError(f"there is no {keyword}")
-    below = [UNIQUE[one] for one in LEVELS[LEVELS.index(asked) + 1 :] if keys.get(UNIQUE[one])]
+    below = [model.UNIQUE[one] for one in LEVELS[LEVELS.index(asked) + 1 :] if keys.get(model.UNIQUE[one])]
     if below:
         raise errors.UsageError(f"{below[0]} does not belong to level {asked}")
     return model.Query(asked, chosen)

@@ -89,7 +89,7 @@ def requests(
     valued = {path: value for path, value in found.items() if value}
     if not valued:
         raise errors.UsageError("say what is wanted, such as study=UID or PatientID=4711 date=today")
-    unique = [query.UNIQUE[one] for one in plan.root.levels()[: plan.root.levels().index(level) + 1]]
+    unique = [model.UNIQUE[one] for one in plan.root.levels()[: plan.root.levels().index(level) + 1]]
     direct = all(
         path in {(key,) for key in unique} and _plain(path[0], value) for path, value in valued.items()
     )
@@ -129,7 +129,7 @@ def _plain(key: str, value: str | None) -> bool:
     """Whether a unique key may be used as it is: it names something and matches nothing else."""
     if not value:
         return False
-    if key == query.UNIQUE[model.Level.PATIENT]:
+    if key == model.UNIQUE[model.Level.PATIENT]:
         return not match.wild(value)
     return all(uids.valid(uid) for uid in value.split("\\"))
 

@@ -177,7 +177,7 @@ def _ask(question: Question, stop: persist.Stop, found: list[identifier.Fields],
 
 def _columns(paths: list[tuple[keys.Path, str | None]]) -> list[keys.Path]:
     """What the table shows: not the UIDs that were asked for, which are the same in every row."""
-    uids = {(uid,) for uid in query.UNIQUE.values() if uid.endswith("UID")}
+    uids = {(uid,) for uid in model.UNIQUE.values() if uid.endswith("UID")}
     return [path for path, value in paths if not (value and path in uids and "\\" not in value)]
 
 

@@ -158,7 +158,7 @@ def default_level(keys: Iterable[Path], root: query.Root) -> model.Level | None:
         return None
     named = set(keys)
     for level in reversed(root.levels()):
-        if (query.UNIQUE[level],) in named:
+        if (model.UNIQUE[level],) in named:
             return level
     return root.levels()[0]
 

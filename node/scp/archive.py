@@ -25,7 +25,6 @@ MODELS: Mapping[str, tuple[model.Level, ...]] = {  # SOP class of C-FIND -> its 
     "1.2.840.10008.5.1.4.1.2.2.1": (_S, _R, _I),
     "1.2.840.10008.5.1.4.1.2.3.1": (_P, _S),
 }
-UNIQUE = {_P: "PatientID", _S: "StudyInstanceUID", _R: "SeriesInstanceUID", _I: "SOPInstanceUID"}
 
 # What we can do of extended negotiation (PS3.4 C.5.1.1): relational queries, dates and times matched as one,
 # fuzzy names, time zones adjusted; no conversion of enhanced multi-frame images.
@@ -119,7 +118,7 @@ def _level(asked: identifier.Fields, levels: Sequence[model.Level]) -> model.Lev
 
 
 def _check_unique(asked: identifier.Fields, above: model.Level, level: model.Level) -> None:
-    key = UNIQUE[above]
+    key = model.UNIQUE[above]
     value = asked.get(key)
     if not isinstance(value, str) or any(mark in value for mark in "\\*?"):
         why = f"level {level} needs one {key}, unless queries are relational"

@@ -48,7 +48,7 @@ def asked(link: association.Association, message: association.Message) -> model.
     except errors.BadData as error:
         raise Refused(statuses.CANNOT_UNDERSTAND, str(error)) from error
     top, bottom = _MODELS[abstract.rpartition(".")[0]]
-    given = {key: fields[key] for key in ("QueryRetrieveLevel", *retrieve.UNIQUE.values()) if key in fields}
+    given = {key: fields[key] for key in ("QueryRetrieveLevel", *model.UNIQUE.values()) if key in fields}
     texts = {key: value if isinstance(value, str) else "" for key, value in given.items()}
     try:
         return retrieve.query(
@@ -256,5 +256,5 @@ _OUTCOMES = {
 
 def _named(wanted: model.Query) -> Sequence[str]:
     """What a log may say of what was asked for: UIDs, the first few, and no Patient ID."""
-    uids = wanted.keys.get(retrieve.UNIQUE[wanted.level], "").split("\\")
+    uids = wanted.keys.get(model.UNIQUE[wanted.level], "").split("\\")
     return () if wanted.level is model.Level.PATIENT else uids[:10]

@@ -16,7 +16,7 @@ from node.wire import association
 MOST = 200_000  # instances that are listed
 UIDS_AT_ONCE = 200  # SOP Instance UIDs in one request: every archive takes so many
 
-STUDY, SERIES, IMAGE = (query.UNIQUE[level] for level in tuple(model.Level)[1:])
+STUDY, SERIES, IMAGE = (model.UNIQUE[level] for level in tuple(model.Level)[1:])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def requests(listed: Mapping[str, Listed], wanted: Iterable[str], above: identif
     for uid in wanted:
         one = listed[uid]
         by_series.setdefault((one.study, one.series), []).append(uid)
-    patient = {key: value for key, value in above.items() if key == query.UNIQUE[model.Level.PATIENT]}
+    patient = {key: value for key, value in above.items() if key == model.UNIQUE[model.Level.PATIENT]}
     made = []
     for (study, series), several in by_series.items():
         for start in range(0, len(several), UIDS_AT_ONCE):

@@ -47,14 +47,6 @@ class Root(enum.StrEnum):
 
 _VERBS: Mapping[int, int] = {command.Field.C_FIND: 1, command.Field.C_MOVE: 2, command.Field.C_GET: 3}
 
-# The key that names one entity of a level and, with those of the levels above, is what a retrieval may hold.
-UNIQUE: Mapping[model.Level, str] = {
-    model.Level.PATIENT: "PatientID",
-    model.Level.STUDY: "StudyInstanceUID",
-    model.Level.SERIES: "SeriesInstanceUID",
-    model.Level.IMAGE: "SOPInstanceUID",
-}
-
 
 class Extension(enum.IntFlag):
     """What the extended negotiation of a query may ask for (PS3.4 C.5.1.1.1), in the order of its bytes."""
