@@ -7,7 +7,6 @@ cannot be read again although its original could.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import pathlib
@@ -19,7 +18,7 @@ from node import errors
 from node.dicom import edit, header, inflating, scan, walk
 from node.dicom import syntax as syntaxes
 from tests import make
-from tests.fuzz import NO_END
+from tests.fuzz import NO_END, options
 
 CAP = 1 << 20  # bytes that a mutation may have
 CHANGES = edit.Program(
@@ -151,13 +150,7 @@ def fuzz(
 
 def main() -> None:
     """Fuzz from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--most", type=int, default=NO_END, help="end after so many, whatever the time")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("fuzz-failures"))
-    parser.add_argument("--replay", type=pathlib.Path)
-    given = parser.parse_args()
+    given = options(__doc__).parse_args()
     if given.replay:
         one(given.replay.read_bytes())
         return

@@ -5,7 +5,6 @@ A conversation that broke something is written to a file that `--replay` takes.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import pathlib
@@ -15,7 +14,7 @@ import sys
 import time
 
 from tests import raw
-from tests.fuzz import NO_END
+from tests.fuzz import NO_END, options
 
 LIMITS = dataclasses.replace(
     raw.LIMITS, associations=64, per_peer=64, request_timeout=0.2, pdu_timeout=0.2, idle_timeout=0.3
@@ -129,13 +128,7 @@ def replay(path: pathlib.Path) -> None:
 
 def main() -> None:
     """Fuzz from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--most", type=int, default=NO_END, help="end after so many, whatever the time")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("fuzz-failures"))
-    parser.add_argument("--replay", type=pathlib.Path)
-    given = parser.parse_args()
+    given = options(__doc__).parse_args()
     if given.replay:
         replay(given.replay)
         return

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 import random
 import tempfile
@@ -19,7 +18,7 @@ from node import errors, transcoding
 from node.dicom import part10, transcode
 from node.send import base
 from tests import encoded, make
-from tests.fuzz import NO_END
+from tests.fuzz import NO_END, options
 
 TARGETS = (make.EXPLICIT, make.IMPLICIT, make.BIG, *transcode.COMPRESSED)
 _ODD = (b"\0\0", b"\xff\xff", b"\x7f\xff", b"\x80\0", b"\xff\xd9", b"\xff\x4f", b"\xfe\xff\xdd\xe0")
@@ -115,12 +114,7 @@ def replay(path: pathlib.Path, target: str) -> None:
 
 def main() -> None:
     """Fuzz from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--most", type=int, default=NO_END, help="end after so many, whatever the time")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("fuzz-failures"))
-    parser.add_argument("--replay", type=pathlib.Path)
+    parser = options(__doc__)
     parser.add_argument("--target", default=make.EXPLICIT)
     given = parser.parse_args()
     if given.replay:
