@@ -221,6 +221,7 @@ class Tree:
             if patient.key != node.parent:
                 if patient.new and patient.row["instances"] == 0:
                     self._connection.execute(sqlalchemy.insert(tables.patient), [patient.row])
+                    patient.new = False  # another study of this batch may move to the same
                 moved = sqlalchemy.update(tables.study).where(tables.study.c.key == node.key)
                 self._connection.execute(moved.values(patient_key=patient.key))
                 patients |= {patient.key, node.parent}

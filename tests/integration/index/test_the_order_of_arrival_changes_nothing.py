@@ -26,7 +26,12 @@ made = st.lists(
 )
 
 
+# Two studies move to the same patient, who is new, in one batch.
+TOGETHER = [(study, 1, patient, "A^B", "CT", False) for patient in ("P1", "P2") for study in ("1.1", "1.2")]
+
+
 @hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.example(TOGETHER, 6, 2)
 @hypothesis.given(made, st.integers(0, 1000), st.integers(1, 5))
 def test_rows_do_not_depend_on_the_order(described: list[tuple[object, ...]], seed: int, size: int) -> None:
     items = []
