@@ -6,11 +6,12 @@ the bytes, `Caller` sends them and reads what comes back.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
 import ssl
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 from tests import make
@@ -189,6 +190,7 @@ class Caller:
         self.extended: dict[str, bytes] = {}  # what the peer answered to extended negotiation
         self.maximum = 16384  # what the peer takes
         self._message = 0
+        self._held: list[bytes] | None = None  # what goes out in one write
 
     def __enter__(self) -> Self:
         return self
@@ -200,8 +202,21 @@ class Caller:
         """Close the socket, with no word."""
         self.socket.close()
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is sent within goes out in one write: the peer cannot answer the first before the last is there."""
+        self._held = held = []
+        try:
+            yield
+        finally:
+            self._held = None
+        self.send(b"".join(held))
+
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""
+        if self._held is not None:
+            self._held.append(data)
+            return
         try:
             self.socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError) as gone:

@@ -290,8 +290,9 @@ def test_nobody_waits_for_what_others_are_still_sending(tmp_path: pathlib.Path) 
 
 
 def test_28_a_query_that_is_cancelled_ends_with_fe00(asker: asking.Asker) -> None:
-    asker.ask(identifier.encode({"QueryRetrieveLevel": "STUDY", "PatientID": "MANY"}, make.IMPLICIT))
-    asker.cancel()  # it lies there before the first answers go out
+    with asker.together():  # it lies there before the first answers go out
+        asker.ask(identifier.encode({"QueryRetrieveLevel": "STUDY", "PatientID": "MANY"}, make.IMPLICIT))
+        asker.cancel()
     found = asker.found()
     assert found.status == 0xFE00
     assert len(found.answers) < CAP
