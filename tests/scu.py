@@ -204,7 +204,7 @@ class Caller:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """What is sent within goes out in one write: the peer cannot answer the first before the last is there."""
+        """What is sent within goes out in one write: all of it is there before the first is answered."""
         self._held = held = []
         try:
             yield
