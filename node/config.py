@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from node import config_change, config_lines, errors, model
+from node import config_change, config_lines, errors, model, orders
 from node import config_tables as tables
 from node import config_values as kinds
 
@@ -348,7 +348,7 @@ class _Reader:
             seen.setdefault(who, peer.name)
 
     def _check_destinations(
-        self, destinations: Sequence[model.Destination], peers: Sequence[model.Peer]
+        self, destinations: Sequence[orders.Destination], peers: Sequence[model.Peer]
     ) -> None:
         known = {peer.name: peer for peer in peers}
         for destination in destinations:

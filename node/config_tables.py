@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from node import config_values as kinds
-from node import model
+from node import model, orders
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ NAMED: Mapping[str, Table] = {
     ),
     "destinations": Table(
         {"peer": kinds.NAME, "calling": kinds.AET, "coerce": kinds.NAME},
-        model.Destination,
+        orders.Destination,
         required=("peer",),
     ),
     "rules": Table(

@@ -8,6 +8,8 @@ import enum
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from node import orders
+
 
 class Right(enum.StrEnum):
     """What a peer may ask of this node."""
@@ -230,16 +232,6 @@ class TlsSettings:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Destination:
-    """A named place where results and images go."""
-
-    name: str  # what rules and commands call it
-    peer: str  # the configured peer behind it
-    calling: str | None = None  # AE title that we call with; None: the node's
-    coerce: str | None = None  # the coercion that the copy for it goes through; None: sent as it is held
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Coercion:
     """Steps that change elements of a copy, as they stand in the configuration."""
 
@@ -317,7 +309,13 @@ class Settings:
     tls: TlsSettings = TlsSettings()
     worklist: WorklistSettings = WorklistSettings()
     peers: tuple[Peer, ...] = ()
-    destinations: tuple[Destination, ...] = ()
+    destinations: tuple[orders.Destination, ...] = ()
+    groups: tuple[orders.Group, ...] = ()
+    calendars: tuple[orders.Calendar, ...] = ()
+    completeness: tuple[orders.Policy, ...] = ()  # in order; the built-in one comes last
+    routing: orders.Routing = orders.Routing()
+    routes: tuple[orders.Route, ...] = ()  # in order
+    queue: orders.QueueSettings = orders.QueueSettings()
     coerce: tuple[Coercion, ...] = ()
     rules: tuple[Rule, ...] = ()
     schedules: tuple[Schedule, ...] = ()

@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from node import adopt, commit, metrics, model, receive, retrieve, transcoding
+from node import adopt, commit, metrics, model, orders, receive, retrieve, transcoding
 from node.files import journal, layout
 from node.index import db
 from node.scp import archive, conflict, echo, find, get, move, store, suboperations, watch
@@ -76,7 +76,7 @@ def node(
     refuse: bool = False,
     adopting: bool = True,
     pause: float = 0.05,
-    destinations: Sequence[model.Destination] = (),
+    destinations: Sequence[orders.Destination] = (),
     coerce: Sequence[model.Coercion] = (),
 ) -> Iterator[Small]:
     """A node while the scope is open; `pause` is its committer's, between attempts."""

@@ -7,7 +7,7 @@ import difflib
 import re
 from collections.abc import Sequence
 
-from node import errors, model
+from node import errors, model, orders
 
 _ADDRESS = re.compile(r"(?P<aet>[^@]+)@(?P<host>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>\d+))?")
 _DEFAULT_PORT = 104
@@ -34,7 +34,7 @@ def target(text: str, settings: model.Settings) -> Target:
     return Target(peer(text, settings, also=settings.destinations), settings.node.aet)
 
 
-def peer(text: str, settings: model.Settings, *, also: Sequence[model.Destination] = ()) -> model.Peer:
+def peer(text: str, settings: model.Settings, *, also: Sequence[orders.Destination] = ()) -> model.Peer:
     """Return whom the text names, `also` completes what may be meant; raises UsageError with the way out."""
     for known in settings.peers:
         if text == known.name:

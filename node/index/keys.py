@@ -27,6 +27,12 @@ COUNTED = (
     "commitment",
     "worklist_entry",
     "performed_step",
+    "settlement",
+    "decision",
+    "consignment",
+    "delivery",
+    "attempt",
+    "verification",
 )
 
 

@@ -11,7 +11,7 @@ import sqlalchemy
 from sqlalchemy import Column, Float, ForeignKey, Index, Table, UniqueConstraint, false, text
 from sqlalchemy.dialects import postgresql
 
-REVISION = "0003"  # the revision of migrations/ that these tables are; a test holds the two together
+REVISION = "0004"  # the revision of migrations/ that these tables are; a test holds the two together
 
 metadata = sqlalchemy.MetaData(
     naming_convention={
@@ -480,4 +480,153 @@ performed_series = Table(
     Column("instances", Number, nullable=False),  # how many images and other objects it names
     Index("ix_performed_series_series", "series"),
     sqlite_with_rowid=False,
+)
+
+# -- forwarding: what was decided, what is owed, what became of it -------------------------------------
+
+settlement = Table(
+    "settlement",
+    metadata,
+    _key(),
+    Column("level", Text, nullable=False),  # orders.When: series or study
+    Column("study", Text, nullable=False),
+    _word("series"),  # "" for a study
+    Column("revision", Number, nullable=False),  # 1 is the first time
+    Column("at", Text, nullable=False),
+    Column("verdict", Text, nullable=False),  # orders.Completeness
+    Column("instances", Number, nullable=False),  # held then
+    Column("signals", Text, nullable=False),  # what was known and what it said, as JSON
+    UniqueConstraint("study", "series", "revision"),
+)
+
+decision = Table(
+    "decision",
+    metadata,
+    _key(),
+    Column("study", Text, nullable=False),
+    Column("series", Text, nullable=False),
+    Column("revision", Number, nullable=False),  # of the series; 0: sent on as it came
+    _word("route"),  # "default" when none matched; "" when nothing is to happen
+    Column("at", Text, nullable=False),
+    Column("matched", Text, nullable=False),  # the values on which it matched, as JSON
+    _word("destinations"),  # names with backslashes between; "" for none
+    _word("discard"),  # the reason for which nothing is sent
+    UniqueConstraint("study", "series", "revision", "route"),
+)
+
+consignment = Table(
+    "consignment",
+    metadata,
+    _key(),
+    Column("destination", Text, nullable=False),
+    _word("group"),  # the group that chose it
+    Column("study", Text, nullable=False),
+    Column("series", Text, nullable=False),
+    _word("route"),
+    Column("revision", Number, nullable=False),
+    Column("priority", Number, nullable=False),  # orders.Priority
+    Column("calendar", Text),
+    Column("steps", Text, nullable=False),  # orders.StepSetting, as JSON
+    Column("state", Text, nullable=False),  # orders.State
+    Column("created", Text, nullable=False),
+    Column("due", Text, nullable=False),
+    _count("attempts"),
+    _count("crashes"),
+    _count("total"),
+    _count("done"),
+    _count("dead"),
+    _word("claim"),  # the worker that has it; "": nobody
+    _count("fence"),
+    _word("error"),
+    Column("changed", Text, nullable=False),
+    Index("ix_consignment_series", "series"),
+    Index("ix_consignment_study", "study"),
+)
+_OPEN = "state IN ('due', 'held', 'running', 'verifying')"
+# Finished work is in none of these, however much of it there is.
+Index(
+    "ix_consignment_open",
+    consignment.c.destination,
+    consignment.c.state,
+    consignment.c.priority,
+    consignment.c.due,
+    sqlite_where=text(_OPEN),
+    postgresql_where=text(_OPEN),
+)
+Index(
+    "ix_consignment_dead",
+    consignment.c.destination,
+    sqlite_where=text("dead > 0"),
+    postgresql_where=text("dead > 0"),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    _key(),
+    Column("consignment_key", Key, nullable=False),  # the last that it was part of
+    Column("instance_key", Key, nullable=False),  # the instance may be gone since
+    Column("destination", Text, nullable=False),
+    Column("sop_instance", Text, nullable=False),
+    Column("state", Text, nullable=False),  # orders.State: due, held, done, dead or cancelled
+    _count("attempts"),
+    # The last attempt; those before it are in `attempt`.
+    Column("at", Text),
+    Column("status", Number),  # what the destination said; NULL: nothing
+    _word("syntax"),  # transfer syntax UID that it went in
+    _count("size"),  # bytes that were sent
+    Column("seconds", Float),
+    _word("error"),
+    Column("verified", Text),  # when the destination was found to keep it
+    UniqueConstraint("instance_key", "destination"),
+    Index("ix_delivery_consignment_key", "consignment_key"),
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    _key(),
+    Column("delivery_key", Key, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("outcome", Text, nullable=False),  # orders.State: done, due (again later) or dead
+    Column("status", Number),
+    _word("syntax"),
+    _count("size"),
+    Column("seconds", Float),
+    _word("error"),
+    Index("ix_attempt_delivery_key", "delivery_key"),
+)
+
+lane = Table(
+    "lane",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("state", Text, nullable=False),  # orders.LaneState
+    Column("since", Text, nullable=False),
+    _count("failures"),  # connections in a row that failed
+    Column("probe", Text),  # when it is tried next while it is down
+    _word("reason"),
+    _word("memory"),  # what is known of the peer: contexts it took, PDU length, best parallelism; JSON
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("name", Text, primary_key=True),  # node and role
+    _count("beats"),  # others compare it with what they saw: clocks may be wrong
+    Column("started", Text, nullable=False),
+    _word("version"),
+)
+
+verification = Table(
+    "verification",
+    metadata,
+    _key(),
+    Column("consignment_key", Key, nullable=False, unique=True),
+    Column("destination", Text, nullable=False),
+    Column("transaction_uid", Text, unique=True),  # of the request for commitment; NULL: none is out
+    Column("asked", Text),  # when it went out
+    Column("due", Text, nullable=False),  # when something is to be done next
+    _count("attempts"),
+    _word("error"),
 )

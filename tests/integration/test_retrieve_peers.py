@@ -15,7 +15,7 @@ import pynetdicom
 import pytest
 from pynetdicom import evt
 
-from node import model
+from node import model, orders
 from node.dicom import part10
 from node.wire import classes
 from tests import archives, encoded, make, orthanc, peers, ports, retrieving, scu, small, stored
@@ -75,7 +75,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             small.node(
                 root / "data",
                 peers=known,
-                destinations=[model.Destination("RESEARCH", "sink", "COPIER", "hidden")],
+                destinations=[orders.Destination("RESEARCH", "sink", "COPIER", "hidden")],
                 coerce=[model.Coercion("hidden", steps)],
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node import model
+from node import model, orders
 from node.scp import move, suboperations
 
 PEERS = (
@@ -15,7 +15,7 @@ PEERS = (
 ANONYMOUS = model.Coercion("anonymous", ({"empty": "PatientName"},))
 
 
-def _reach(*destinations: model.Destination) -> move.Reach:
+def _reach(*destinations: orders.Destination) -> move.Reach:
     return move.Reach(model.Settings(peers=PEERS, destinations=destinations, coerce=(ANONYMOUS,)))
 
 
@@ -25,19 +25,19 @@ def test_a_peer_with_a_host_is_meant_by_its_title() -> None:
 
 
 def test_a_destination_is_meant_by_its_name() -> None:
-    found = _reach(model.Destination("RESEARCH", "pacs", "ANON", "anonymous")).find("RESEARCH")
+    found = _reach(orders.Destination("RESEARCH", "pacs", "ANON", "anonymous")).find("RESEARCH")
     assert (found.peer.name, found.calling) == ("pacs", "ANON")
     assert found.coercion is not None
 
 
 def test_the_title_of_a_destinations_peer_does_not_go_round_its_coercion() -> None:
-    found = _reach(model.Destination("research", "pacs", None, "anonymous")).find("PACS")
+    found = _reach(orders.Destination("research", "pacs", None, "anonymous")).find("PACS")
     assert found.name == "research"
     assert found.coercion is not None
 
 
 def test_a_destinations_name_comes_before_a_peers_title() -> None:
-    assert _reach(model.Destination("VIEWER", "pacs")).find("VIEWER").peer.name == "pacs"
+    assert _reach(orders.Destination("VIEWER", "pacs")).find("VIEWER").peer.name == "pacs"
 
 
 @pytest.mark.parametrize("title", ["NODE", "pacs", "Viewer", "", "10.0.0.5", "NOBODY"])
