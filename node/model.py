@@ -313,9 +313,9 @@ class Settings:
     groups: tuple[orders.Group, ...] = ()
     calendars: tuple[orders.Calendar, ...] = ()
     completeness: tuple[orders.Policy, ...] = ()  # in order; the built-in one comes last
-    routing: orders.Routing = orders.Routing()
+    routing: orders.Routing = dataclasses.field(default_factory=orders.Routing)
     routes: tuple[orders.Route, ...] = ()  # in order
-    queue: orders.QueueSettings = orders.QueueSettings()
+    queue: orders.QueueSettings = dataclasses.field(default_factory=orders.QueueSettings)
     coerce: tuple[Coercion, ...] = ()
     rules: tuple[Rule, ...] = ()
     schedules: tuple[Schedule, ...] = ()

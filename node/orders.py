@@ -1,4 +1,4 @@
-"""The words of forwarding: what goes where, when and how. Frozen values like those of `model`, open to all."""
+"""The words of forwarding: what goes where, when and how. Frozen values, open to all like `model`."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ class Consignment:
     total: int  # instances
     done: int  # of them, those that the destination has
     dead: int  # of them, those given up
-    fence: int  # grows with each claim; a result of an older claim is void
+    fence: int  # grows with each claim; who holds an older one may change nothing of it any more
     error: str  # why it waits or was given up, in words
 
 
