@@ -15,8 +15,10 @@ import os
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from node import orders
 
 if TYPE_CHECKING:
     # Imported where it is used: it reads the environment when it is imported, and costs 30 ms.
@@ -182,6 +184,18 @@ class Metrics:
             "queue_oldest_seconds", "Age of the oldest", "livemostrecent", "destination"
         )
         self._dead_letters = gauge("dead_letters", "Deliveries given up", "livemostrecent", "destination")
+        self._lanes = gauge(
+            "lane",
+            "1: the lane of this destination is in this state",
+            "livemostrecent",
+            "destination",
+            "state",
+        )
+        self._consignments = gauge(
+            "consignments", "Consignments that are owed", "livemostrecent", "destination", "state"
+        )
+        self._verified = counter("verified_instances", "Looks after what was sent", "destination", "outcome")
+        self._settled = counter("settled", "Series and studies that were settled", "level", "verdict")
         self._step_seconds = histogram("step_seconds", "Duration of a step or job", WORK, "step")
         self._jobs = counter("jobs", "Scheduled jobs that ended", "job", "outcome")
 
@@ -329,6 +343,26 @@ class Metrics:
         self._queue_depth.labels(destination).set(depth)
         self._queue_oldest.labels(destination).set(oldest_seconds)
         self._dead_letters.labels(destination).set(dead_letters)
+
+    def lane(self, destination: str, state: orders.LaneState) -> None:
+        """Say how it stands with a destination as a whole."""
+        destination = self.destination(destination)
+        for one in orders.LaneState:
+            self._lanes.labels(destination, one.value).set(1 if one is state else 0)
+
+    def consignments(self, destination: str, owed: Mapping[orders.State, int]) -> None:
+        """Say how many consignments are owed to a destination; of a state not named there are none."""
+        destination = self.destination(destination)
+        for state in orders.OPEN:
+            self._consignments.labels(destination, state.value).set(owed.get(state, 0))
+
+    def verified(self, destination: str, outcome: str, instances: int = 1) -> None:
+        """Count what a destination was found to "keep", or what was "missing" there."""
+        self._verified.labels(self.destination(destination), outcome).inc(instances)
+
+    def settled(self, level: orders.When, verdict: orders.Completeness) -> None:
+        """Count a series or study that was settled."""
+        self._settled.labels(level.value, verdict.value).inc()
 
     def step(self, name: str, seconds: float) -> None:
         """Observe a step; `name` is its name in the program."""
