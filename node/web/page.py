@@ -12,6 +12,8 @@ from node.web import readiness, status
 
 REFRESH = 10  # seconds until the browser asks again
 
+_OUTCOMES = {"done": "good", "dead": "bad", "held": "held"}  # classes of the style sheet
+
 
 def render(now: status.Status, findings: Sequence[readiness.Finding]) -> str:
     """Return the page; every text from outside is escaped here."""
@@ -26,7 +28,7 @@ def render(now: status.Status, findings: Sequence[readiness.Finding]) -> str:
         f"</head><body>{_header(now, fit)}<main>"
         f"{_notices(now, findings)}{_held(now)}"
         f'<div class="pair">{_disk(now.disk)}{_journal(now.journal)}</div>'
-        f"{_associations(now)}"
+        f"{_forwarding(now.forwarding)}{_associations(now)}"
         f'<div class="pair">{_children(now)}{_checks(findings)}</div>'
         f"</main>{_footer(now)}</body></html>\n"
     )
@@ -101,6 +103,72 @@ def _journal(journal: status.Journal) -> str:
     )
 
 
+def _forwarding(now: status.Forwarding | None) -> str:
+    if now is None or not (now.lanes or now.last):
+        # A node without destinations has nothing to say of them.
+        return ""
+    rows = [
+        (
+            _text(lane.name),
+            _lane_state(lane),
+            f"{lane.waiting:,}",
+            _age(lane.oldest) if lane.oldest else "-",
+            f'<span class="bad">{lane.dead:,}</span>' if lane.dead else "0",
+            _lane_words(lane),
+        )
+        for lane in now.lanes
+    ]
+    titles = ("destination", "lane", "waiting", "oldest", "given up", "next")
+    return (
+        f'<section class="words"><h2>Forwarding <small>{_settled(now.settled)}</small></h2>'
+        f"{_table(titles, rows, 'No destination is configured.')}</section>{_last(now)}"
+    )
+
+
+def _lane_state(lane: status.Lane) -> str:
+    good = {"up": "good", "down": "bad"}.get(lane.state, "held")
+    return f'<span class="{good}">{_text(lane.state)}</span>'
+
+
+def _lane_words(lane: status.Lane) -> str:
+    said = [lane.reason] if lane.reason else []
+    if lane.held:
+        said.append(f"{lane.held:,} held")
+    words = _text("; ".join(said))
+    if lane.state == "down" and lane.next is not None:
+        words += f"{'; ' if words else ''}tried again {_until(lane.next)}"
+    return words or ("delivered as it comes" if lane.state == "up" else "-")
+
+
+def _settled(settled: status.Settled) -> str:
+    counts = ((settled.complete, "complete"), (settled.partial, "partial"))
+    words = [
+        f"{count:,} {what}" for count, what in (*counts, (settled.inconsistent, "inconsistent")) if count
+    ]
+    if not words:
+        return "no series settled within the last hour"
+    return f"settled within the last hour: {', '.join(words)}{' and more' if settled.more else ''}"
+
+
+def _last(now: status.Forwarding) -> str:
+    held = [(one, "held") for one in now.holds]
+    rows = [
+        (
+            _text(one.destination),
+            f'<span class="{_OUTCOMES.get(state, "soft")}">{_text(state)}</span>',
+            f"{one.done:,} of {one.total:,}",
+            _ago(one.changed),
+            f"<code>{_text(one.series)}</code>" + (f"<p>{_text(one.error)}</p>" if one.error else ""),
+        )
+        for one, state in held + [(one, one.state) for one in now.last]
+    ]
+    if not rows:
+        return ""
+    table = _table(("destination", "outcome", "instances", "when", "series"), rows, "")
+    heading = "<h2>Last deliveries <small>dicom-node why UID tells all</small></h2>"
+    return f'<section class="words">{heading}{table}</section>'
+
+
 def _associations(now: status.Status) -> str:
     rows = [
         (
@@ -172,9 +240,25 @@ def _meter(value: int, limit: int, high: int) -> str:
 
 
 def _ago(moment: datetime.datetime) -> str:
-    seconds = (datetime.datetime.now(datetime.UTC) - moment).total_seconds()
+    return _moment(moment, f"{span(-_from_now(moment))} ago")
+
+
+def _age(moment: datetime.datetime) -> str:
+    return _moment(moment, span(-_from_now(moment)))
+
+
+def _until(moment: datetime.datetime) -> str:
+    seconds = _from_now(moment)
+    return _moment(moment, f"in {span(seconds)}" if seconds > 0 else "now")
+
+
+def _from_now(moment: datetime.datetime) -> float:
+    return (moment - datetime.datetime.now(datetime.UTC)).total_seconds()
+
+
+def _moment(moment: datetime.datetime, words: str) -> str:
     exact = f'datetime="{moment.isoformat()}" title="{moment:%Y-%m-%d %H:%M:%S} UTC"'
-    return f"<time {exact}>{span(seconds)} ago</time>"
+    return f"<time {exact}>{words}</time>"
 
 
 def _text(value: str) -> str:

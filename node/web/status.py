@@ -68,6 +68,54 @@ class Journal:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Lane:
+    """A destination, and what waits for it."""
+
+    name: str  # what the configuration calls it
+    state: str  # orders.LaneState: up, down, held
+    reason: str  # why it is down or held, in words
+    waiting: int  # instances that are owed, those that are held too
+    oldest: datetime.datetime | None  # since when the oldest of them waits, UTC
+    held: int  # of those that wait, what a person or a route holds
+    dead: int  # instances that were given up
+    next: datetime.datetime | None  # when it is tried next, while it is down
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Delivery:
+    """What of a series went to a destination lately, or was given up."""
+
+    destination: str  # where to
+    series: str  # Series Instance UID
+    route: str  # what decided it
+    state: str  # orders.State: done, dead, verifying, cancelled
+    done: int  # instances that the destination has
+    total: int  # instances in all
+    changed: datetime.datetime  # when that was so, UTC
+    error: str = ""  # why it was given up, in words
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settled:
+    """Series that were settled within the last hour."""
+
+    complete: int
+    partial: int
+    inconsistent: int
+    more: bool = False  # whether there were more than were counted
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Forwarding:
+    """What leaves the node."""
+
+    lanes: tuple[Lane, ...] = ()  # of each destination that is configured, or that something is owed to
+    last: tuple[Delivery, ...] = ()  # what ended lately, newest first
+    holds: tuple[Delivery, ...] = ()  # what is held, oldest first; `error` says why
+    settled: Settled = Settled(0, 0, 0)  # within the last hour
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Notice:
     """Something that a person should look at."""
 
@@ -90,3 +138,4 @@ class Status:
     associations: tuple[Association, ...] = ()  # the last ones, newest first
     open_associations: int = 0  # right now
     notices: tuple[Notice, ...] = ()  # alarms, newest first
+    forwarding: Forwarding | None = None  # None: the index did not answer

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import json
 
 from node.web import status
@@ -54,6 +55,39 @@ def test_the_page_says_what_is_wrong(running: Running) -> None:
     assert "listener: nobody answers on port 11112" in page
     assert "two instances share a UID" in page
     assert "The index does not answer" in page
+
+
+def test_the_page_shows_lanes_and_what_ended_lately(running: Running) -> None:
+    before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=3)
+    later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=3)
+    running.bent.now = a_status(
+        forwarding=status.Forwarding(
+            lanes=(
+                status.Lane("archive", "up", "", 0, None, 0, 0, None),
+                status.Lane("research", "down", "nobody <there>", 12_345, before, 0, 7, later),
+            ),
+            last=(
+                status.Delivery("archive", "1.2.3", "to-archive", "done", 300, 300, before),
+                status.Delivery("archive", "1.2.4", "to-archive", "dead", 298, 300, before, "0xA900: no"),
+            ),
+            holds=(status.Delivery("archive", "1.2.5", "all", "held", 0, 9, before, "9 of 12 images"),),
+            settled=status.Settled(41, 2, 0),
+        )
+    )
+    page = running.get("/").text
+    assert '<span class="bad">down</span>' in page
+    assert "12,345" in page
+    assert "nobody &lt;there&gt;; tried again <time" in page
+    assert ">in 3 h</time>" in page
+    assert "41 complete, 2 partial" in page
+    assert page.index("9 of 12 images") < page.index("300 of 300") < page.index("0xA900: no")
+    said = json.loads(running.get("/status.json").body)
+    assert said["forwarding"]["lanes"][1]["dead"] == 7
+
+
+def test_a_node_that_sends_nothing_on_does_not_speak_of_it(running: Running) -> None:
+    running.bent.now = a_status(forwarding=status.Forwarding())
+    assert "Forwarding" not in running.get("/").text
 
 
 def test_the_numbers_are_there_for_programs(running: Running) -> None:
