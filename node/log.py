@@ -17,7 +17,7 @@ from node.logline import DEBUG, ERROR, INFO, WARNING
 # The one object of this kind in the program: a log that must be handed through every call is a log
 # that is not written.
 _journal = logline.Journal()
-_emit = _journal.emit
+_emit = emit = _journal.emit  # the other name is for `log_forwarding`
 
 
 def configure(settings: model.LogSettings, role: str, stream: TextIO | None = None) -> None:

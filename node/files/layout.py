@@ -74,6 +74,11 @@ class Data:
         return self.root / "coercions"
 
     @property
+    def bells(self) -> pathlib.Path:
+        """A FIFO for each who waits for work; nothing in it outlives a process."""
+        return self.root / "run" / "bells"
+
+    @property
     def wake(self) -> pathlib.Path:
         """The FIFO that tells the adopter of new records."""
         return self.journal / "wake"

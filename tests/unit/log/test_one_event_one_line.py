@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node import errors, log, logline, model
+from node import errors, log, log_forwarding, logline, model
 
 EVENTS = {
     name: function
-    for name, function in vars(log).items()
+    for name, function in (vars(log) | vars(log_forwarding)).items()
     if inspect.isfunction(function)
     and not name.startswith("_")
     and name not in {"configure", "set_level", "level", "debugging"}
