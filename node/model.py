@@ -269,6 +269,23 @@ class Job(enum.StrEnum):
 
     RETENTION = "retention"  # remove what the policies no longer keep
     SCRUB = "scrub"  # verify digests at rest
+    PULL = "pull"  # fetch what a peer holds, matches a query, and is not here
+    PREFETCH = "prefetch"  # fetch earlier studies of the patients who are on the worklist
+    FORWARD = "forward"  # send what is held and matches a query
+
+
+class Missed(enum.StrEnum):
+    """What becomes of runs that fell into a time when the node was down or their calendar closed."""
+
+    ONCE = "once"  # they are caught up together, with one run
+    SKIP = "skip"  # the next one is the next one
+
+
+class By(enum.StrEnum):
+    """How a peer is made to send us what it holds."""
+
+    MOVE = "move"  # C-MOVE to our own AE title: it opens associations to us, and must know where we are
+    GET = "get"  # C-GET: it comes over the association that asks
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -277,9 +294,31 @@ class Schedule:
 
     name: str  # shown in the log
     job: Job  # what runs
-    at: str | None = None  # "HH:MM", local time, daily
+    at: str | None = None  # "HH:MM", daily
     every: float | None = None  # seconds between runs
-    rate: int | None = None  # bytes a second, for scrub
+    cron: str | None = None  # an expression of five fields, as node.queue.cron reads it
+    zone: str | None = None  # IANA name of the time zone of `at` and `cron`; None: the host's
+    calendar: str | None = None  # it runs only while this is open; None: at any time
+    missed: Missed = Missed.ONCE  # what becomes of runs that could not be
+    retries: int = 3  # times that a run which failed is tried again before the next one's time
+    retry: float = 60.0  # seconds until the first of them; doubled each time
+    rate: int | None = None  # scrub: bytes a second
+    peer: str | None = None  # pull, prefetch: the configured peer that is asked
+    query: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # pull, forward: keyword -> what must match, as C-FIND has it; dates may be relative, as in "-1d..today"
+    level: Level = Level.STUDY  # pull, forward: what the query is asked for and what is fetched or sent whole
+    by: By = By.MOVE  # pull, prefetch: how
+    limit: int = 1000  # pull, prefetch, forward: entries (studies, series, instances) of one run at most
+    worklist: str | None = None  # prefetch: the peer whose worklist counts; None: this node's own
+    days: int = 1  # prefetch: how many days of the worklist, from today
+    modalities: tuple[str, ...] = ("same",)
+    # prefetch: of the earlier studies; "same": the one that is scheduled; empty: any
+    body_parts: tuple[str, ...] = ()  # prefetch: Body Part Examined of their series; empty: any
+    priors: int = 3  # prefetch: the newest so many for each patient
+    age: float | None = None  # prefetch: seconds that a study may be old; None: any
+    to: tuple[str, ...] = ()  # forward: destinations and groups
+    again: bool = False  # forward: also what they have already
+    priority: orders.Priority = orders.Priority.NORMAL  # forward: how soon
 
 
 class Finished(enum.StrEnum):
