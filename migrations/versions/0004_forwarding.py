@@ -81,6 +81,7 @@ def upgrade() -> None:
         _count("total"),
         _count("done"),
         _count("dead"),
+        _count("cancelled"),
         _word("claim"),
         _count("fence"),
         _word("error"),
@@ -98,7 +99,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_consignment_open",
         "consignment",
-        ["destination", "state", "priority", "due"],
+        ["destination", "state", "priority", "calendar", "due"],
         unique=False,
         sqlite_where=_OPEN,
         postgresql_where=_OPEN,
@@ -124,7 +125,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", name=op.f("pk_delivery")),
         sa.UniqueConstraint("instance_key", "destination", name=op.f("uq_delivery_instance_key_destination")),
     )
-    op.create_index("ix_delivery_consignment_key", "delivery", ["consignment_key"], unique=False)
+    op.create_index(
+        "ix_delivery_consignment_key", "delivery", ["consignment_key", "instance_key"], unique=False
+    )
     op.create_table(
         "attempt",
         sa.Column("key", _Key, autoincrement=False, nullable=False),

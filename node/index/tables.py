@@ -535,6 +535,7 @@ consignment = Table(
     _count("total"),
     _count("done"),
     _count("dead"),
+    _count("cancelled"),
     _word("claim"),  # the worker that has it; "": nobody
     _count("fence"),
     _word("error"),
@@ -542,16 +543,18 @@ consignment = Table(
     Index("ix_consignment_series", "series"),
     Index("ix_consignment_study", "study"),
 )
-_OPEN = "state IN ('due', 'held', 'running', 'verifying')"
-# Finished work is in none of these, however much of it there is.
+# Finished work is in none of these, however much of it there is. SQLite takes such an index only for a query
+# that says the same words: `state = 'due'` alone does not do.
+OPEN = "state IN ('due', 'held', 'running', 'verifying')"
 Index(
     "ix_consignment_open",
     consignment.c.destination,
     consignment.c.state,
     consignment.c.priority,
+    consignment.c.calendar,
     consignment.c.due,
-    sqlite_where=text(_OPEN),
-    postgresql_where=text(_OPEN),
+    sqlite_where=text(OPEN),
+    postgresql_where=text(OPEN),
 )
 Index(
     "ix_consignment_dead",
@@ -579,7 +582,8 @@ delivery = Table(
     _word("error"),
     Column("verified", Text),  # when the destination was found to keep it
     UniqueConstraint("instance_key", "destination"),
-    Index("ix_delivery_consignment_key", "consignment_key"),
+    # In the order in which they are sent, so that each page is a stretch of it.
+    Index("ix_delivery_consignment_key", "consignment_key", "instance_key"),
 )
 
 attempt = Table(
