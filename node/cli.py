@@ -35,6 +35,7 @@ COMMANDS = {
     "steps": "steps",
     "edit": "edit",
     "rules": "rules",
+    "faulty-pacs": "faulty_pacs",
     "audit": "audit",
     "scrub": "scrub",
     "rebuild": "rebuild",

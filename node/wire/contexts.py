@@ -112,6 +112,7 @@ class Offer:
     unknown: bool = True  # take abstract syntaxes nobody knows, when they look like storage
     preferred: tuple[str, ...] = ()  # transfer syntaxes in our order; empty: the requestor's order
     only_preferred: bool = False  # refuse the transfer syntaxes that are not preferred
+    refused: Collection[str] = ()  # abstract and transfer syntaxes that are not taken, whatever else is said
     extended: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     # what we can do of the SOP class extended negotiation of these services, by SOP class
     window: int = 16  # operations that may wait for us at once, when the requestor asks for more than one
@@ -197,6 +198,8 @@ def _extended(request: pdu.Request, accepted: Collection[Context], offer: Offer)
 
 def _transfers(abstract: str, request: pdu.Request, offer: Offer) -> Collection[str] | None:
     """The transfer syntaxes that an abstract syntax may have, None when we do not know it."""
+    if abstract in offer.refused:
+        return None
     if abstract == VERIFICATION or abstract in offer.services:
         return PLAIN
     common = request.user.common_extended
@@ -206,6 +209,8 @@ def _transfers(abstract: str, request: pdu.Request, offer: Offer) -> Collection[
 
 
 def _choose(proposed: Sequence[str], allowed: Collection[str], offer: Offer) -> str | None:
+    if offer.refused:
+        proposed = [uid for uid in proposed if uid not in offer.refused]
     for uid in offer.preferred:
         if uid in proposed and uid in allowed:
             return uid
