@@ -57,6 +57,13 @@ class Filed:
         finally:
             os.close(fifo)
 
+    def mark(self) -> Waiting:
+        """How far what was acknowledged until now reaches; `reached` says when it is filed."""
+        with self._lock:
+            self._look()
+            waiting = [(one, one.get(position.WRITTEN)) for one in self._known.values()]
+        return [one for one in waiting if _behind([one])]
+
     def close(self) -> None:
         """Let go of the positions."""
         with self._lock:
@@ -82,6 +89,11 @@ class Filed:
                     whole = False  # its process is about to make it
         if whole and time.time() - changed / 1e9 > _SETTLED:
             self._as_of = changed
+
+
+def reached(waiting: Waiting) -> bool:
+    """Whether what `Filed.mark` marked is filed by now; only while those positions are open."""
+    return not _behind(waiting)
 
 
 def _behind(waiting: Waiting) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from node import errors, log, metrics, model, receive
 from node.dicom import statuses as codes
+from node.files import live
 from node.scp import pace, statuses
 from node.wire import association, command
 
@@ -19,12 +20,19 @@ Allowed = Callable[[model.Identity, str], None]
 class _Link:
     """What is the same for all instances of one association."""
 
-    __slots__ = ("pace", "sender", "tally")
+    __slots__ = ("bringing", "pace", "sender", "tally")
 
-    def __init__(self, sender: receive.Sender, tally: metrics.Tally, limit: pace.Pace | None) -> None:
+    def __init__(
+        self,
+        sender: receive.Sender,
+        tally: metrics.Tally,
+        limit: pace.Pace | None,
+        bringing: live.Bringing | None,
+    ) -> None:
         self.sender = sender
         self.tally = tally
         self.pace = limit
+        self.bringing = bringing
 
 
 class Store:
@@ -37,13 +45,18 @@ class Store:
         *,
         allowed: Allowed | None = None,
         paces: pace.Paces | None = None,
+        open_: live.Live | None = None,
     ) -> None:
-        """`paces` are those of all listener processes; without, this one has its own."""
+        """`paces` are those of all listener processes; without, this one has its own.
+
+        `open_` is where this process says which series its associations bring.
+        """
         self.allowed = allowed  # asked before an instance is made durable; None: everything sound is taken
         self._receiver = receiver
         self._counts = counts
         self._links: weakref.WeakKeyDictionary[association.Association, _Link] = weakref.WeakKeyDictionary()
         self._paces = paces
+        self._open_now = open_
         self._lock = threading.Lock()
 
     def __call__(self, link: association.Association, message: association.Message) -> None:
@@ -66,18 +79,24 @@ class Store:
             offset = error.offset if isinstance(error, receive.Refused) else None
             self._refuse(link, message, mine, statuses.of_store(error), str(error), tag=tag, offset=offset)
             return
+        if mine.bringing is not None:
+            mine.bringing.note(arrival.identity.series)
         link.send(message.context, command.response(asked, codes.SUCCESS))
         seconds = time.perf_counter() - begun
         mine.tally.stored(arrival.size, seconds)
         if log.debugging():
             _log_stored(arrival, seconds)
 
-    def ended(self, link: association.Association) -> None:
-        """Hand over what an association that has ended counted; its owner calls this."""
+    def ended(self, link: association.Association) -> bool:
+        """Hand over what an ended association counted; whether it could have stored. Its owner calls this."""
         # Not a finalizer: one that runs in the collector may find its own thread holding the lock it needs.
         mine = self._links.pop(link, None)
-        if mine is not None:
-            mine.tally.close()
+        if mine is None:
+            return False
+        mine.tally.close()
+        if mine.bringing is not None:
+            mine.bringing.end()
+        return True
 
     def _take(self, message: association.Message, sender: receive.Sender) -> model.Arrival:
         asked = message.command
@@ -136,7 +155,8 @@ class Store:
             max_instance=peer.max_instance if peer else None,
         )
         limit = None if peer is None or not peer.rate else self._pace(peer.name, peer.rate)
-        mine = _Link(sender, self._counts.tally(facts.peer_name), limit)
+        bringing = None if self._open_now is None else self._open_now.begin()
+        mine = _Link(sender, self._counts.tally(facts.peer_name), limit, bringing)
         told = link.ending
 
         def ending() -> None:
