@@ -1,10 +1,11 @@
-"""The small language of a rule's condition: what `CT`, `*head*`, `!MR`, `>=5`, `1..9` ask of a value.
+"""The small language of a condition: what `CT`, `*head*`, `!MR`, `>=5`, `1..9`, `~^T[12]` ask of a value.
 
 `TEXT`      equal; case does not count, nor do spaces at either end (AE titles: case counts)
 `T*X?`      `*` any characters, `?` one; `*` alone: there is a value
 `""`        there is no value
 `>=N` `<N`  a number or a date (20260131, or 2026-01-31) on this side; also `>`, `<=`
 `A..B`      from A to B, both included; either end may be left out
+`~REGEX`    a regular expression (RE2's) finds something in it; case does not count (AE titles: it does)
 `!...`      not: any of the above turned round
 `=...`      the text as it stands, whatever signs it begins with
 
@@ -21,11 +22,14 @@ import functools
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 _COMPARE = re.compile(r"\s*(>=|<=|>|<)\s*(.*?)\s*", re.DOTALL)
 _RANGE = re.compile(r"\s*(\S*?)\s*\.\.\s*(\S*?)\s*")
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
 _NUMBER = re.compile(r"[+-]?(?:\d{1,64}(?:\.\d{0,64})?|\.\d{1,64})(?:[eE][+-]?\d{1,3})?")
+
+_REGEX_MEMORY = 1 << 20  # bytes of one compiled expression
 
 
 class Kind(enum.StrEnum):
@@ -34,6 +38,7 @@ class Kind(enum.StrEnum):
     EQUAL = "equal"  # the whole text
     PATTERN = "pattern"  # with * and ?
     RANGE = "range"  # a number or date between two bounds
+    REGEX = "regex"  # a regular expression
     ABSENT = "absent"  # there is none
 
 
@@ -43,7 +48,7 @@ class Test:
 
     kind: Kind  # how it looks at a value
     negated: bool = False  # it began with !
-    text: str = ""  # to be equal to, or the pattern
+    text: str = ""  # to be equal to, the pattern, or the regular expression
     low: decimal.Decimal | None = None  # lower bound of a range
     high: decimal.Decimal | None = None  # upper bound
     low_open: bool = False  # the lower bound itself is outside
@@ -57,6 +62,9 @@ def parse(entry: str) -> Test:
     body = entry[1:] if negated else entry
     if body.startswith("="):
         return Test(Kind.EQUAL, negated, body[1:].strip())
+    if body.startswith("~"):
+        _regex(body[1:], exact_case=False)
+        return Test(Kind.REGEX, negated, body[1:])
     compare = _COMPARE.fullmatch(body)
     if compare is not None:
         sign, bound = compare[1], _bound(compare[2], entry)
@@ -116,10 +124,35 @@ def _meets(test: Test, values: Sequence[str], exact_case: bool) -> bool:
         return not values
     if test.kind is Kind.RANGE:
         return any(_within(test, value) for value in values)
+    if test.kind is Kind.REGEX:
+        regex = _regex(test.text, exact_case=exact_case)
+        return any(regex.search(_sound(value)) is not None for value in values)
     wanted = fold(test.text, exact_case)
     if test.kind is Kind.PATTERN:
         return any(like(fold(value, exact_case), wanted) for value in values)
     return any(fold(value, exact_case) == wanted for value in values)
+
+
+@functools.lru_cache(maxsize=1024)
+def _regex(text: str, *, exact_case: bool) -> Any:
+    """The expression, by RE2: it takes time in proportion to the value, which anybody may have sent."""
+    import re2  # only where somebody uses one
+
+    options = re2.Options()
+    options.case_sensitive = exact_case
+    options.never_capture = True
+    options.log_errors = False
+    options.max_mem = _REGEX_MEMORY
+    try:
+        return re2.compile(text, options)
+    except re2.error as fault:
+        why = fault.args[0].decode("utf-8", "replace") if fault.args else "it is too large"
+        raise ValueError(f"the regular expression {text!r} cannot be ({why})") from None
+
+
+def _sound(value: str) -> str:
+    """The text in composed form, and such that it can be written as UTF-8."""
+    return unicodedata.normalize("NFC", value.strip()).encode("utf-8", "replace").decode()
 
 
 def _within(test: Test, value: str) -> bool:

@@ -7,14 +7,23 @@ with where it stands, the value, and what is allowed. Only the daemon and the co
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import datetime
 import pathlib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from node import config_change, config_lines, errors, model, orders
+from node import (
+    config_change,
+    config_fit,
+    config_fit_routes,
+    config_lines,
+    config_when,
+    errors,
+    model,
+    orders,
+)
 from node import config_tables as tables
 from node import config_values as kinds
 
@@ -130,7 +139,7 @@ class _Reader:
             for name, steps in value.items():
                 self._take_steps((section, name), steps)
         else:
-            self._take_table((section,), value, tables.TABLES[(section,)].keys)
+            self._take_table((section,), value, tables.TABLES[(section,)])
 
     def _take_named(self, section: str, name: str, table: object) -> None:
         path = (section, name)
@@ -142,7 +151,7 @@ class _Reader:
             )
         elif self._check_name(where, path):
             self._names[section][name] = where
-            self._take_table(path, table, tables.NAMED[section].keys)
+            self._take_table(path, table, tables.NAMED[section])
 
     def _take_steps(self, path: Key, steps: object) -> None:
         """Keep the tables of a list as they are: who applies them checks them."""
@@ -153,23 +162,23 @@ class _Reader:
             places = (self._in_file((*path, str(number))).source for number in range(len(steps)))
             self._coerce[path[1]] = model.Coercion(path[1], tuple(steps), self._base, tuple(places))
 
-    def _take_table(self, path: Key, table: Mapping[str, object], keys: Mapping[str, kinds.Kind]) -> None:
-        inner = _inner(path)
+    def _take_table(self, path: Key, table: Mapping[str, object], spec: tables.Table) -> None:
         for key, value in table.items():
             here = (*path, key)
             where = self._in_file(here)
-            if key == inner and not isinstance(value, dict):
+            if key in spec.inner and not isinstance(value, dict):
                 self._mistake(
                     where, f"{where.at(here)} = {kinds.show(value)}: this is a table, write [{_dotted(here)}]"
                 )
-            elif key == inner and isinstance(value, dict):
-                if key == "when":
-                    for word, wanted in value.items():
-                        self._given[(*here, word)] = _Given(wanted, self._in_file((*here, word)))
-                else:
-                    self._take_table(here, value, tables.TABLES[here].keys)
-            elif key not in keys:
-                known = [*keys, inner] if inner else list(keys)
+            elif key in spec.lists and not (
+                isinstance(value, list) and all(isinstance(v, dict) for v in value)
+            ):
+                are = f"these are tables, write [[{_dotted(here)}]] over each"
+                self._mistake(where, f"{where.at(here)} = {kinds.show(value)}: {are}")
+            elif key in spec.inner and here in tables.TABLES:
+                self._take_table(here, value, tables.TABLES[here])  # type: ignore[arg-type]
+            elif key not in (*spec.keys, *spec.inner, *spec.lists):
+                known = [*spec.keys, *spec.inner, *spec.lists]
                 self._unknown(where, here, known, "there is no such key", f"[{_dotted(path)}] has")
             else:
                 self._given[here] = _Given(value, where)
@@ -246,11 +255,14 @@ class _Reader:
             )
         if parts["storage"] is not None and retention is not None:
             parts["storage"] = dataclasses.replace(parts["storage"], retention=retention)
-        self._check_tls(parts["node"], parts["tls"])
-        self._check_peers(made["peers"])
-        self._check_destinations(made["destinations"], made["peers"])
-        self._check_rules(made["rules"])
-        self._check_schedules(made["schedules"])
+        fit = config_fit.Parts(
+            {**parts, **made},
+            {**self._names, tables.STEPS: self._coerce},
+            lambda path: path in self._given,
+            self._at,
+        )
+        config_fit.check(fit)
+        config_fit_routes.check(fit)
         if self._mistakes:
             raise Mistakes([text for _, text in sorted(self._mistakes)])
         return model.Settings(**parts, **made, coerce=tuple(self._coerce.values()))
@@ -267,11 +279,46 @@ class _Reader:
             where = self._names[section][name]
             place = f"{where.source}: [{_dotted(path)}]" if where.in_file else where.source
             self._mistake(where, f"{place} has no {key}: give {table.keys[key].allowed}")
-        when = self._when(path) if section == "rules" else {}
-        if values is None or when is None or missing:
+        inner = self._inner(path, values, table)
+        if values is None or inner is None or missing:
             return None
-        extra = {"when": when} if section == "rules" else {}
-        return table.build(name=name, **values, **extra)
+        return table.build(name=name, **values, **inner)
+
+    def _inner(
+        self, path: Key, values: Mapping[str, object] | None, table: tables.Table
+    ) -> dict[str, object] | None:
+        """Return the fields that are tables of their own, or None when one of them is wrong."""
+        settled = path[0] == "routes" and (values or {}).get("level") is not orders.When.INSTANCE
+        facts = config_when.SETTLED if settled else config_when.ARRIVED
+        found: dict[str, object] = {}
+        for key in (*table.inner, *table.lists):
+            given = self._given.get((*path, key))
+            if given is None:
+                continue
+            many: Any = given.value if key in table.lists else [given.value]
+            made: list[object] = []
+            for number, one in enumerate(many):
+                here = (*path, key, str(number)) if key in table.lists else (*path, key)
+                made.append(
+                    self._step(one, here) if key == "steps" else config_when.read(one, here, facts, self._at)
+                )
+            found[key] = tuple(made) if key in table.lists else made[0]
+            if None in made:
+                return None
+        return found
+
+    def _step(self, step: Mapping[str, object], path: Key) -> orders.StepSetting | None:
+        """Keep the options of a step as they are: who applies it checks them."""
+        name = step.get("step")
+        if not isinstance(name, str) or not name:
+            self._at(path, ': this is no step, say which one, as in step = "compress"')
+            return None
+        options = {key: value for key, value in step.items() if key != "step"}
+        for key, value in options.items():
+            if not _plain(value):
+                self._at((*path, key), f" = {kinds.show(value)}: give a text, a number, or a list of these")
+                return None
+        return orders.StepSetting(name, options)
 
     def _values(self, path: Key, table: tables.Table) -> dict[str, object] | None:
         """Return the fields that are given, or None when one of them is wrong."""
@@ -298,107 +345,6 @@ class _Reader:
             except kinds.Wrong as wrong:
                 self._wrong(path, given, kind, wrong)
 
-    def _when(self, path: Key) -> dict[str, str | Sequence[str]] | None:
-        when: dict[str, str | Sequence[str]] = {}
-        sound = True
-        for key, given in self._given.items():
-            if key[:3] != (*path, "when"):
-                continue
-            fault = tables.not_a_key(key[3])
-            if fault:
-                self._mistake(given.where, f"{given.where.at(key)}: {fault}")
-                sound = False
-                continue
-            try:
-                when[tables.written(key[3])] = kinds.CONDITION.read(given.value)  # type: ignore[assignment]
-            except kinds.Wrong as wrong:
-                self._wrong(key, given, kinds.CONDITION, wrong)
-                sound = False
-        return when if sound else None
-
-    # -- what must fit together -----------------------------------------------------------------
-
-    def _check_tls(self, node: model.NodeSettings | None, tls: model.TlsSettings | None) -> None:
-        if tls is None:
-            return
-        if tls.port is not None:
-            for key in ("certificate", "key"):
-                if getattr(tls, key) is None:
-                    self._at(("tls", "port"), f" needs tls.{key}: give the path of a PEM file")
-            if node is not None and tls.port == node.port:
-                self._at(("tls", "port"), f" = {tls.port} is the port without TLS too: give another")
-        if (tls.certificate is None) != (tls.key is None) and tls.port is None:
-            given, other = ("key", "certificate") if tls.certificate is None else ("certificate", "key")
-            self._at(("tls", given), f" needs tls.{other}: give the path of a PEM file")
-        if tls.client_certificate and tls.ca is None:
-            self._at(
-                ("tls", "client_certificate"), " needs tls.ca: give the PEM file of who vouches for callers"
-            )
-
-    def _check_peers(self, peers: Sequence[model.Peer]) -> None:
-        seen: dict[tuple[object, ...], str] = {}
-        for peer in peers:
-            who = (peer.aet, tuple(sorted(peer.addresses)), peer.called, peer.certificate)
-            if who in seen:
-                self._at(
-                    ("peers", peer.name, "aet"),
-                    f' = "{peer.aet}": peer {seen[who]} has the same AE title and addresses, '
-                    "so that a caller could be either: tell them apart by addresses",
-                )
-            seen.setdefault(who, peer.name)
-
-    def _check_destinations(
-        self, destinations: Sequence[orders.Destination], peers: Sequence[model.Peer]
-    ) -> None:
-        known = {peer.name: peer for peer in peers}
-        for destination in destinations:
-            path = ("destinations", destination.name, "peer")
-            value = kinds.show(destination.peer)
-            if destination.peer not in self._names["peers"]:
-                self._at(
-                    path, f" = {value}: there is no such peer{_among(destination.peer, self._names['peers'])}"
-                )
-            elif destination.peer in known and known[destination.peer].host is None:
-                self._at(
-                    path, f" = {value}: this peer has no host to send to: give [peers.{destination.peer}] one"
-                )
-            if destination.coerce is not None:
-                self._check_coercion(("destinations", destination.name, "coerce"), destination.coerce)
-
-    def _check_coercion(self, path: Key, name: str) -> None:
-        if name not in self._coerce:
-            self._at(path, f" = {kinds.show(name)}: there is no such coercion{_among(name, self._coerce)}")
-
-    def _check_rules(self, rules: Sequence[model.Rule]) -> None:
-        for rule in rules:
-            if rule.keep is not None and rule.action is not model.Action.KEEP:
-                self._at(
-                    ("rules", rule.name, "for"), f': action is "{rule.action}", and only "keep" has a time'
-                )
-            if rule.coerce is not None:
-                self._check_coercion(("rules", rule.name, "coerce"), rule.coerce)
-                if rule.action is not model.Action.KEEP:
-                    self._at(
-                        ("rules", rule.name, "coerce"),
-                        f': action is "{rule.action}", and only what is kept is presented',
-                    )
-        always = [rule.name for rule in rules if not rule.when]
-        for rule in itertools.dropwhile(lambda rule: rule.when, rules):
-            if rule.name != always[0]:
-                self._at(
-                    ("rules", rule.name),
-                    f" is never reached: rule {always[0]} before it has no condition and takes everything",
-                )
-
-    def _check_schedules(self, schedules: Sequence[model.Schedule]) -> None:
-        for schedule in schedules:
-            path = ("schedules", schedule.name)
-            if (schedule.at is None) == (schedule.every is None):
-                have = "has neither at nor every" if schedule.at is None else "has both at and every"
-                self._at(path, f' {have}: give one of them, as in at = "03:30" or every = "6h"')
-            if schedule.rate is not None and schedule.job is not model.Job.SCRUB:
-                self._at((*path, "rate"), f': job is "{schedule.job}", and only "scrub" has a rate')
-
     # -- telling --------------------------------------------------------------------------------
 
     def _in_file(self, path: Key) -> _Where:
@@ -424,33 +370,34 @@ class _Reader:
         self._mistake(where, f"{where.at(path)}: {what}; {hint}")
 
     def _at(self, path: Key, text: str) -> None:
-        """A mistake in how a value fits with others."""
+        """A mistake in how a value fits with others, or in a part of it."""
         given = self._given.get(path)
-        where = given.where if given else self._names[path[0]][path[1]]
+        if given is not None:
+            where = given.where
+        elif path[0] in self._names:
+            where = self._names[path[0]][path[1]]
+            if where.in_file:
+                where = self._in_file(path)
+        else:
+            where = self._in_file(path)
         self._mistake(where, where.at(path) + text)
 
     def _mistake(self, where: _Where, text: str) -> None:
         self._mistakes.append((where.order, text))
 
 
-def _inner(path: Key) -> str | None:
-    """Return the table that this table may hold."""
-    if path == ("storage",):
-        return "retention"
-    return "when" if path[0] == "rules" else None
+def _plain(value: object) -> bool:
+    """Whether a value of the file can be written down as JSON, which has no dates."""
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    if isinstance(value, Mapping):
+        return all(map(_plain, value.values()))
+    return not isinstance(value, datetime.date | datetime.time)
 
 
 def _dotted(path: Key) -> str:
     """Return the key as it would be written in the file."""
     return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else kinds.show(part) for part in path)
-
-
-def _among(name: str, names: Iterable[str]) -> str:
-    known = sorted(names)
-    near = kinds.nearest(name, known)
-    if near:
-        return f"; did you mean {near}?"
-    return f"; there are {', '.join(known)}" if known else "; there is none in this configuration"
 
 
 def _syntax_mistake(path: pathlib.Path, text: str, message: str) -> str:

@@ -21,7 +21,8 @@ _LIVE = frozenset(
         "storage.retention",
     }
 )
-_LIVE_TABLES = frozenset({"limits", "worklist"})
+_LIVE_TABLES = frozenset({"limits", "worklist", "routing", "queue"})
+_ORDERED = frozenset({"rules", "routes", "completeness"})  # the first that fits has a say before the others
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def changed(old: model.Settings, new: model.Settings) -> Change:
     applied: list[str] = []
     restart: list[str] = []
     parts: dict[str, Any] = {}
-    for section in ("node", "log", "storage", "limits", "tls", "worklist"):
+    for section in dict.fromkeys(path[0] for path in tables.TABLES):
         before, after = getattr(old, section), getattr(new, section)
         kept: dict[str, object] = {}
         for field in dataclasses.fields(after):
@@ -75,7 +76,6 @@ def _differences(section: str, old: Sequence[Any], new: Sequence[Any]) -> list[s
         if before.get(name) != item
     ]
     found += [f"{section}.{name} (removed)" for name in before if name not in after]
-    # The first rule that matches decides: their order means something, and that of the others does not.
-    if not found and section == "rules" and list(before) != list(after):
-        found.append("rules (order)")
+    if not found and section in _ORDERED and list(before) != list(after):
+        found.append(f"{section} (order)")
     return found

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from node import config_hours as hours
 from node import config_values as kinds
 from node import model, orders
 
@@ -19,6 +19,8 @@ class Table:
     build: Callable[..., Any]  # makes the settings' value of it
     required: tuple[str, ...] = ()  # keys that have no default
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)  # key -> field, where they differ
+    inner: tuple[str, ...] = ()  # tables that it holds
+    lists: tuple[str, ...] = ()  # lists of tables that it holds
 
 
 _MANY = 1_000_000  # a bound where none is known
@@ -26,6 +28,8 @@ _CHOICES = {
     "level": kinds.choice(("debug", "info", "warning", "error")),
     "format": kinds.choice(("auto", "json", "text")),
 }
+
+_TARGETS = kinds.list_of(kinds.NAME, 'names of destinations and groups, as in ["archive"]')
 
 TABLES: Mapping[tuple[str, ...], Table] = {
     ("node",): Table(
@@ -53,6 +57,7 @@ TABLES: Mapping[tuple[str, ...], Table] = {
             "on_conflict": kinds.choice(model.OnConflict),
         },
         model.StorageSettings,
+        inner=("retention",),
     ),
     ("storage", "retention"): Table({"max_age": kinds.WAIT, "max_size": kinds.SIZE}, model.RetentionSettings),
     ("limits",): Table(
@@ -84,6 +89,18 @@ TABLES: Mapping[tuple[str, ...], Table] = {
         {"folder": kinds.PATH, "finished": kinds.choice(model.Finished), "keep": kinds.WAIT},
         model.WorklistSettings,
     ),
+    ("routing",): Table({"mode": kinds.choice(orders.Mode), "default": _TARGETS}, orders.Routing),
+    ("queue",): Table(
+        {
+            "lanes": kinds.whole(1, 1_000),
+            "heartbeat": kinds.WAIT,
+            "dead_after": kinds.WAIT,
+            "age_up": kinds.WAIT,
+            "poison": kinds.whole(1, 1_000),
+            "keep": kinds.WAIT,
+        },
+        orders.QueueSettings,
+    ),
 }
 
 NAMED: Mapping[str, Table] = {
@@ -108,9 +125,83 @@ NAMED: Mapping[str, Table] = {
         required=("aet",),
     ),
     "destinations": Table(
-        {"peer": kinds.NAME, "calling": kinds.AET, "coerce": kinds.NAME},
+        {
+            "kind": kinds.choice(orders.Kind),
+            "peer": kinds.NAME,
+            "calling": kinds.AET,
+            "coerce": kinds.NAME,
+            "folder": kinds.PATH,
+            "template": kinds.WORDS,
+            "command": kinds.PROGRAM,
+            "timeout": kinds.WAIT,
+            "memory": kinds.size_from(1 << 20),
+            "cpu": kinds.WAIT,
+            "environment": kinds.ENVIRONMENT,
+            "lanes": kinds.whole(1, 64),
+            "window": kinds.whole(1, 65_535),
+            "bandwidth": kinds.size_from(1_000),
+            "rate": kinds.RATE,
+            "calendar": kinds.NAME,
+            "retry": kinds.WAIT,
+            "retry_most": kinds.WAIT,
+            "attempts": kinds.whole(1, _MANY),
+            "breaker": kinds.whole(1, 1_000),
+            "verify": kinds.choice(orders.Verify),
+            "verify_after": kinds.DURATION,
+            "verify_within": kinds.WAIT,
+            "transcode": kinds.FLAG,
+        },
         orders.Destination,
-        required=("peer",),
+    ),
+    "groups": Table(
+        {
+            "members": kinds.list_of(
+                kinds.NAME, 'names of destinations, as in ["pacs-a", "pacs-b"]', kinds.some
+            ),
+            "choose": kinds.choice(orders.Choice),
+        },
+        orders.Group,
+        required=("members",),
+        renamed={"choose": "choice"},
+    ),
+    "calendars": Table(
+        {
+            "days": hours.DAYS,
+            "hours": hours.HOURS,
+            "zone": hours.ZONE,
+            "holidays": hours.HOLIDAYS,
+            "on_holidays": kinds.FLAG,
+        },
+        orders.Calendar,
+    ),
+    "completeness": Table(
+        {
+            "peers": kinds.list_of(kinds.WORDS, 'peers or AE titles, as in ["ct1", "MR_2"]'),
+            "modalities": kinds.list_of(kinds.WORDS, 'modalities, as in ["CT", "MR"]'),
+            "quiet": kinds.WAIT,
+            "released": kinds.WAIT_OR_NOT,
+            "expected": kinds.FLAG,
+            "steps": kinds.FLAG,
+            "ask": kinds.NAME,
+            "geometry": kinds.FLAG,
+            "wait": kinds.DURATION,
+            "study_quiet": kinds.WAIT,
+        },
+        orders.Policy,
+    ),
+    "routes": Table(
+        {
+            "level": kinds.choice(orders.When),
+            "to": _TARGETS,
+            "priority": kinds.numbered(orders.Priority),
+            "calendar": kinds.NAME,
+            "discard": kinds.WORDS,
+            "partial": kinds.FLAG,
+            "final": kinds.FLAG,
+        },
+        orders.Route,
+        inner=("when",),
+        lists=("steps", "requires"),
     ),
     "rules": Table(
         {
@@ -122,6 +213,7 @@ NAMED: Mapping[str, Table] = {
         model.Rule,
         required=("action",),
         renamed={"for": "keep"},
+        inner=("when",),
     ),
     "schedules": Table(
         {
@@ -137,38 +229,3 @@ NAMED: Mapping[str, Table] = {
 
 STEPS = "coerce"  # its tables come in lists, [[coerce.NAME]]; what stands in them is node.steps.coerce's
 SECTIONS = (*dict.fromkeys(path[0] for path in TABLES), *NAMED, STEPS)
-
-
-# -- names in rules -----------------------------------------------------------------------------
-
-_FACTS = ("source", "called", "peer", "address")
-_TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?")
-_NO_TEXT = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"})
-
-
-def written(key: str) -> str:
-    """Return a tag in the one form that the rest of the program takes: gggg,eeee."""
-    tag = _TAG.fullmatch(key)
-    return f"{tag[1]},{tag[2]}".lower() if tag else key
-
-
-def not_a_key(key: str) -> str | None:
-    """Return why a condition cannot name this; None: it can."""
-    if key in _FACTS or _TAG.fullmatch(key):
-        return None
-    # pydicom takes half a second to import: paid only by configurations whose rules name elements.
-    from pydicom import datadict
-
-    tag = datadict.tag_for_keyword(key)
-    if tag is not None:
-        vr = datadict.dictionary_VR(tag)
-        if vr.split(" or ")[0] in _NO_TEXT:
-            return f"a rule cannot look into {key}, which is no text or number ({vr})"
-        return None
-    near = kinds.nearest(key, [*_FACTS, *datadict.keyword_dict])
-    hint = (
-        f"did you mean {near}?"
-        if near
-        else f"name a DICOM keyword, a tag (gggg,eeee), or {', '.join(_FACTS)}"
-    )
-    return f"there is no such element; {hint}"

@@ -14,8 +14,6 @@ import pathlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from node import conditions
-
 MAX_SECONDS = 100 * 365 * 86400.0
 MAX_BYTES = 1 << 60
 
@@ -31,6 +29,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]{0,3})\s*", re.IGNORECASE)
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _UID = re.compile(r"(?=.{1,64}\Z)(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))+")
 _TIME = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*(@)")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?|[A-Za-z0-9]")
 
@@ -190,6 +189,11 @@ def _flag_text(text: str) -> object:
     return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(
         text.lower(), text
     )
+
+
+def _number_or_flag(text: str) -> object:
+    number = _number_text(text)
+    return _flag_text(text) if isinstance(number, str) else number
 
 
 def _string(value: object) -> str:
@@ -353,20 +357,35 @@ def _time_of_day(value: object) -> object:
     return value
 
 
-def _condition(value: object) -> object:
-    entries = value if isinstance(value, list) else [value]
-    read = []
-    for entry in entries:
-        if isinstance(entry, bool) or not isinstance(entry, str | int | float):
-            raise Wrong
-        try:
-            conditions.parse(str(entry))
-        except ValueError as fault:
-            raise Wrong(str(fault)) from None
-        read.append(str(entry))
-    if not read:
-        raise Wrong("an empty list matches nothing")
-    return tuple(read) if isinstance(value, list) else read[0]
+def _program(value: object) -> object:
+    if not isinstance(value, list) or not value or not all(isinstance(part, str) for part in value):
+        raise Wrong(f"write [{show(value)}]" if isinstance(value, str) else "")
+    if not value[0].strip() or any("\0" in part for part in value):
+        raise Wrong
+    return tuple(value)
+
+
+def _environment(value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise Wrong
+    for name, text in value.items():
+        if not _VARIABLE.fullmatch(name) or not isinstance(text, str) or "\0" in text:
+            raise Wrong(f"{name} = {show(text)} is none of them")
+    return dict(value)
+
+
+def some(items: list[object]) -> tuple[object, ...]:
+    """Return a list of which at least one is needed."""
+    if not items:
+        raise Wrong("at least one")
+    return tuple(items)
+
+
+def numbered(options: type[enum.IntEnum]) -> Kind:
+    """One of a few words that stand for numbers in an order."""
+    by_word = {option.name.lower(): option for option in options}
+    word = choice(tuple(by_word))
+    return Kind(word.allowed, lambda value: by_word[str(word.read(value))])
 
 
 # -- the kinds ----------------------------------------------------------------------------------
@@ -384,11 +403,16 @@ WAIT = Kind('more than zero seconds, as in 30, "30s", "5m" or "7d"', _some_time,
 SIZE = Kind('bytes, or a size as in "500 MB" or "2 GiB"', _size, _whole_text)
 RATE = Kind("a number greater than zero", _rate, _number_text)
 NETWORKS = list_of(Kind("", _network), 'IP addresses or networks, as in ["10.1.2.3", "10.1.0.0/16"]')
-SYNTAX_LIST = list_of(
-    Kind("", _syntax), 'transfer syntaxes by UID or name, as in ["explicit", "JPEG2000Lossless"]'
-)
+SYNTAX = Kind("a transfer syntax by UID or name", _syntax)
+SYNTAX_LIST = list_of(SYNTAX, 'transfer syntaxes by UID or name, as in ["explicit", "JPEG2000Lossless"]')
 DATABASE = Kind(
     "a database URL, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME", _database, secret=True
 )
 TIME_OF_DAY = Kind('a time of day, as in "03:30"', _time_of_day)
-CONDITION = Kind("a value, a wildcard, a range, or a list of these", _condition)
+PROGRAM = Kind(
+    'a program and its arguments, as in ["/usr/bin/segment", "{in}", "{out}"]', _program, str.split
+)
+ENVIRONMENT = Kind('variables, as in {OMP_NUM_THREADS = "2"}', _environment)
+WAIT_OR_NOT = Kind(
+    f"{WAIT.allowed}, or false", lambda value: None if value is False else _some_time(value), _number_or_flag
+)

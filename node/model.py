@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import enum
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from node import orders
 
@@ -258,9 +258,8 @@ class Rule:
     action: Action  # what happens
     reason: str = ""  # in words, for discard and quarantine
     keep: float | None = None  # seconds until retention may remove it; None: the default policy
-    when: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
-    # `source`, `called`, `peer`, or an element keyword -> a value, a wildcard or a list of these;
-    # all must match; an empty condition matches everything
+    when: orders.Condition = dataclasses.field(default_factory=orders.Condition)
+    # on the header and on facts of its arrival; an empty one always holds
     coerce: str | None = None  # the coercion through which what is kept is presented; None: as it came
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import typer
 
-from node import errors, model
+from node import errors, evaluate, model, orders
 from node.commands import options
 
 
@@ -166,10 +166,11 @@ def _rule(rule: model.Rule) -> str:
     does = (
         rule.action.value if rule.coerce is None else f"{rule.action.value}, presented through {rule.coerce},"
     )
-    if not rule.when:
-        return f"{does} everything"
-    conditions = ", ".join(f"{key} is {value!r}" for key, value in rule.when.items())
-    return f"{does} when {conditions}"
+    return (
+        f"{does} everything"
+        if rule.when == orders.Condition()
+        else f"{does} when {evaluate.words(rule.when)}"
+    )
 
 
 def _schedules(settings: model.Settings) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from pydicom import dcmread
 
-from node import adopt, errors, model, receive
+from node import adopt, errors, evaluate, model, receive
 from node.files import journal, layout, ledger
 from node.index import audit, db, tables
 from tests import make, stored
@@ -124,9 +124,9 @@ def test_other_bytes_under_a_held_uid_are_kept_beside_it(parts: Parts, size: int
 def test_rules_at_receipt(parts: Parts) -> None:
     data, index, receiver = parts
     rules = (
-        model.Rule("no-test", model.Action.DISCARD, "test images", when={"source": "TESTER"}),
-        model.Rule("look", model.Action.QUARANTINE, "odd", when={"Modality": "MR"}),
-        model.Rule("short", model.Action.KEEP, keep=60.0, when={"Modality": "CT"}),
+        model.Rule("no-test", model.Action.DISCARD, "test images", when=evaluate.of({"source": "TESTER"})),
+        model.Rule("look", model.Action.QUARANTINE, "odd", when=evaluate.of({"Modality": "MR"})),
+        model.Rule("short", model.Action.KEEP, keep=60.0, when=evaluate.of({"Modality": "CT"})),
     )
     made = make.series(2)
     tester = dataclasses.replace(stored.SENDER, calling="TESTER")

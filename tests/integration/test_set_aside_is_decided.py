@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from node import aside as deciding
-from node import errors, model, rebuild, receive, upkeep
+from node import errors, evaluate, model, rebuild, receive, upkeep
 from node.files import layout, position
 from node.index import aside, audit, compare, db, tables
 from tests import make, stored
 
 ODD = receive.Sender("ODD", "NODE", "192.0.2.7", "peer", "assoc-2")
-RULES = (model.Rule("look", model.Action.QUARANTINE, "odd", when={"source": "ODD"}),)
+RULES = (model.Rule("look", model.Action.QUARANTINE, "odd", when=evaluate.of({"source": "ODD"})),)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node import errors, model, rebuild, receive, upkeep
+from node import errors, evaluate, model, rebuild, receive, upkeep
 from node.files import layout, ledger, scrub, sweep
 from node.index import audit, compare, db, manager, tables
 from tests import make, stored
@@ -27,9 +27,9 @@ def fill(parts: Parts) -> list[make.Made]:
     """A bit of everything."""
     data, index, receiver = parts
     rules = (
-        model.Rule("drop", model.Action.DISCARD, "not wanted", when={"source": "NOISE"}),
-        model.Rule("look", model.Action.QUARANTINE, "odd", when={"source": "ODD"}),
-        model.Rule("long", model.Action.KEEP, keep=1e9, when={"source": "LONG"}),
+        model.Rule("drop", model.Action.DISCARD, "not wanted", when=evaluate.of({"source": "NOISE"})),
+        model.Rule("look", model.Action.QUARANTINE, "odd", when=evaluate.of({"source": "ODD"})),
+        model.Rule("long", model.Action.KEEP, keep=1e9, when=evaluate.of({"source": "LONG"})),
     )
     sent = make.series(6) + make.series(4, seed=1) + make.series(1, seed=2, size=2 << 20)
     for made in sent:

@@ -10,14 +10,14 @@ from collections.abc import Callable
 import pytest
 from typer.testing import CliRunner
 
-from node import cli, errors, log, model, receive
+from node import cli, errors, evaluate, log, model, receive
 from node.index import audit
 from tests import make, stored
 
 (FIRST,) = make.series(1, seed="aside")
 SECOND = make.altered(FIRST)
 (ODD,) = make.series(1, seed="aside odd")
-RULES = (model.Rule("look", model.Action.QUARANTINE, "odd", when={"source": "ODD"}),)
+RULES = (model.Rule("look", model.Action.QUARANTINE, "odd", when=evaluate.of({"source": "ODD"})),)
 CONFIG = """
 [rules.look]
 action = "quarantine"

@@ -147,7 +147,8 @@ UNKNOWN_KEYS = {
         "[zzz]",
         (
             "node.toml:1: zzz: there is no such table; the tables are "
-            "node, log, storage, limits, tls, worklist, peers, destinations, rules, schedules, coerce"
+            "node, log, storage, limits, tls, worklist, routing, queue, peers, destinations, groups, "
+            "calendars, completeness, routes, rules, schedules, coerce"
         ),
     ),
     "a key": ("[node]\nprot = 1", "node.toml:2: node.prot: there is no such key; did you mean port?"),
@@ -159,7 +160,8 @@ UNKNOWN_KEYS = {
         "port = 104",
         (
             "node.toml:1: port: there is no such key; the tables are "
-            "node, log, storage, limits, tls, worklist, peers, destinations, rules, schedules, coerce"
+            "node, log, storage, limits, tls, worklist, routing, queue, peers, destinations, groups, "
+            "calendars, completeness, routes, rules, schedules, coerce"
         ),
     ),
     "a key of an inner table": (

@@ -10,7 +10,7 @@ import typing
 
 import pytest
 
-from node import config, config_tables, model
+from node import config, config_tables, evaluate, model
 
 EXAMPLE = pathlib.Path(__file__).parents[3] / "config" / "node.toml"
 
@@ -44,7 +44,7 @@ def test_every_line_of_the_example_that_is_commented_out_works_too(tmp_path: pat
     assert [rule.name for rule in settings.rules] == ["no-reports", "research", "ward", "test-patients"]
     assert settings.rules[1].keep == 14 * 86400.0
     assert settings.rules[2].coerce == "tidy"
-    assert settings.rules[3].when == {"PatientID": ("TEST*", "QA-*")}
+    assert settings.rules[3].when == evaluate.of({"PatientID": ("TEST*", "QA-*")})
     assert {schedule.job for schedule in settings.schedules} == set(model.Job)
 
 
@@ -60,7 +60,7 @@ def test_every_field_of_the_settings_has_its_key() -> None:
     for table in (*config_tables.TABLES.values(), *config_tables.NAMED.values()):
         fields = {field.name for field in dataclasses.fields(table.build)}  # type: ignore[arg-type]
         keys = {table.renamed.get(key, key) for key in table.keys}
-        assert keys == fields - {"name", "when", "retention"}
+        assert keys == fields - {"name", *table.inner, *table.lists}
 
 
 def test_flags_override_the_environment_which_overrides_the_file(tmp_path: pathlib.Path) -> None:
@@ -160,7 +160,7 @@ action = "discard"
 """
     first, second = load(tmp_path, text).rules
     assert (first.name, second.name) == ("b", "a")
-    assert first.when == {"Rows": "512", "0008,103e": "*x*"}
+    assert first.when == evaluate.of({"Rows": "512", "0008,103e": "*x*"})
 
 
 def test_settings_cross_to_another_process() -> None:

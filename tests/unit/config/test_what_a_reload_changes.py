@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from node import config, model
+from node import config, evaluate, model
 
 OLD = model.Settings(
     peers=(model.Peer("ct", "CT"), model.Peer("mr", "MR")),
     rules=(
-        model.Rule("a", model.Action.KEEP, when={"Modality": "CT"}),
-        model.Rule("b", model.Action.DISCARD, when={"Modality": "SR"}),
+        model.Rule("a", model.Action.KEEP, when=evaluate.of({"Modality": "CT"})),
+        model.Rule("b", model.Action.DISCARD, when=evaluate.of({"Modality": "SR"})),
     ),
 )
 

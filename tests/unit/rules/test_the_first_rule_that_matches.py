@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 
-from node import model, rules
+from node import evaluate, model, rules
 
 ARRIVAL = model.Arrival(
     identity=model.Identity("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4", "1.2", "1.2.3"),
@@ -19,10 +19,15 @@ ARRIVAL = model.Arrival(
     received=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
 )
 REPORTS = model.Rule(
-    "reports", model.Action.DISCARD, "elsewhere", when={"Modality": "SR", "source": ["CT_*", "MR_*"]}
+    "reports",
+    model.Action.DISCARD,
+    "elsewhere",
+    when=evaluate.of({"Modality": "SR", "source": ["CT_*", "MR_*"]}),
 )
-RECENT = model.Rule("recent", model.Action.KEEP, when={"StudyDate": ">=2026-01-01", "peer": "ct1"})
-TESTS = model.Rule("tests", model.Action.QUARANTINE, when={"PatientID": ["TEST*", "QA*"]})
+RECENT = model.Rule(
+    "recent", model.Action.KEEP, when=evaluate.of({"StudyDate": ">=2026-01-01", "peer": "ct1"})
+)
+TESTS = model.Rule("tests", model.Action.QUARANTINE, when=evaluate.of({"PatientID": ["TEST*", "QA*"]}))
 REST = model.Rule("rest", model.Action.KEEP)
 ALL = (REPORTS, RECENT, TESTS, REST)
 
@@ -44,7 +49,7 @@ def test_no_rule_says_anything() -> None:
 
 
 def test_the_case_of_ae_titles_counts() -> None:
-    rule = model.Rule("r", model.Action.KEEP, when={"source": "ct_1"})
+    rule = model.Rule("r", model.Action.KEEP, when=evaluate.of({"source": "ct_1"}))
     assert rules.match((rule,), known()) is None
 
 
@@ -53,7 +58,7 @@ def test_only_the_elements_that_are_asked_for_need_be_read() -> None:
 
 
 def test_an_element_that_was_not_read_has_no_value() -> None:
-    rule = model.Rule("r", model.Action.KEEP, when={"Modality": ""})
+    rule = model.Rule("r", model.Action.KEEP, when=evaluate.of({"Modality": ""}))
     assert rules.match((rule,), known()) is rule
 
 
@@ -71,7 +76,7 @@ def test_an_explanation_tells_what_was_found_and_what_was_wanted() -> None:
         "tests: no, PatientID has no value and not 'TEST*' or 'QA*'",
         "rest: yes, but an earlier rule was chosen, it has no condition",
     ]
-    assert told[0].checks[1] == rules.Check("source", ("CT_*", "MR_*"), ("CT_1",), holds=True)
+    assert told[0].finding.checks[1] == evaluate.Check("source", ("CT_*", "MR_*"), ("CT_1",), holds=True)
 
 
 def test_an_explanation_of_hostile_values_stays_on_one_line() -> None:
