@@ -8,13 +8,29 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from node.dicom import patched, syntax
+
+if TYPE_CHECKING:
+    from node.dicom import transcode
 
 # What becomes of a data set on its way, given its bytes and transfer syntax, which stays the same;
 # it raises BadData or UsageError when it cannot be done.
 Change = Callable[[syntax.Buffer, str], patched.Patched]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """The transfer syntax that an item is made into before it goes, where that can be done.
+
+    Where it cannot, or where the destination does not take it, the item goes as it is stored, with a note.
+    """
+
+    syntax: str  # transfer syntax UID
+    loss: transcode.Loss | None = (
+        None  # compressed with loss, which makes another instance of it; None: without
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,6 +44,7 @@ class Item:
     offset: int  # where the data set starts in it
     size: int  # length of the data set in bytes
     change: Change | None = None  # what is done to the copy that is sent; None: it goes as it stands
+    wanted: Wanted | None = None  # what the copy is made into before; None: nothing
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,10 +62,10 @@ class Transcoder(Protocol):
     def targets(self, item: Item) -> tuple[str, ...]:
         """Transfer syntaxes it could be made into, best first; the same for each of a class and syntax."""
 
-    def make(self, item: Item, syntax: str) -> Item:
+    def make(self, item: Item, syntax: str, loss: transcode.Loss | None = None) -> Item:
         """An item whose file holds the data set in that syntax; raises errors.NodeError.
 
-        What the item's change does is still to be done to it.
+        What the item's change does is still to be done to it. With `loss` it is another instance, named so.
         """
 
     def drop(self, made: Item) -> None:
@@ -70,6 +87,8 @@ class Retry:
     why: str  # one sentence for a person
     status: int | None = None  # what the destination said; None: it said nothing
     after: float | None = None  # seconds that the destination asked for
+    detail: str = ""  # more of it, which may hold what identifies a patient: for the ledger, not for the log
+    crowded: bool = False  # it refused the association for now, because it has enough of them, as it says
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,6 +112,7 @@ class Result:
     size: int = 0  # bytes of the data set that were sent
     seconds: float = 0.0  # from the first byte to the answer
     notes: tuple[str, ...] = ()  # what its change did beyond what was asked for: character sets, for example
+    lane: bool = False  # it is the destination that failed, not the item: no connection, no room, no folder
 
 
 class Sender(Protocol):

@@ -8,13 +8,16 @@ made into one that it takes, if there is a transcoder and there is such a one; e
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from node import errors, model
 from node.dicom import statuses
 from node.send import base, link
+from node.send import pace as pacing
 from node.send import payload as payloads
 from node.wire import association, command, contexts
 
@@ -24,20 +27,32 @@ WINDOW = 16  # requests that we offer to have under way at once; most peers gran
 # most grant no window that could hide it. Over a network that is slower than this, nobody stays awake.
 _AT_ONCE = 300e-6  # seconds from a request to its answer
 _AWAKE = 100e-6  # seconds
+_LOOK = 0.25  # seconds between two looks whether to go on, while an instance waits for its turn
 
 Pair = tuple[str, str]  # SOP Class UID, transfer syntax UID
 Heard = Callable[[association.Message], None]
+Met = Callable[[association.Association], None]
 
 
 def _never() -> bool:
     return False
 
 
-def echo(peer: model.Peer, settings: model.Settings) -> str:
-    """Send one C-ECHO and say in a sentence how it went; raises PeerUnreachable or PeerRefused."""
+def echo(
+    peer: model.Peer,
+    settings: model.Settings,
+    *,
+    calling: str | None = None,
+    timeouts: association.Timeouts | None = None,
+) -> str:
+    """Send one C-ECHO and say in a sentence how it went; raises PeerUnreachable or PeerRefused.
+
+    `calling` is the AE title to call with, the node's unless it is given.
+    """
     begun = time.monotonic()
     proposed = [contexts.Proposed(contexts.VERIFICATION, link.PLAIN)]
-    with link.opened(peer, settings.node.aet, settings.tls, proposed) as opened:
+    called_by = calling or settings.node.aet
+    with link.opened(peer, called_by, settings.tls, proposed, timeouts=timeouts) as opened:
         context = opened.find(contexts.VERIFICATION)
         if context is None:
             raise errors.PeerRefused(f"{link.where(peer)} took the association, but not Verification")
@@ -65,6 +80,8 @@ class Dimse:
         priority: int = 0,
         transcoder: base.Transcoder | None = None,
         pool: link.Pool | None = None,
+        pace: pacing.Pace | None = None,
+        met: Met | None = None,
     ) -> None:
         self._peer = peer
         self._calling = calling
@@ -75,6 +92,9 @@ class Dimse:
         self._priority = priority
         self._transcoder = transcoder
         self._pool = pool
+        self._pace = pace
+        self._met = met  # told of each association that was negotiated
+        self._stopped = threading.Event()  # nothing more is waited for
         self._speaks: association.Association | None = None  # what is being sent over
         self._cut = ""  # why nothing more is sent, set by another thread
 
@@ -96,6 +116,7 @@ class Dimse:
     def cut(self, why: str) -> None:
         """From another thread: break the association off, whatever the peer is doing."""
         self._cut = why
+        self._stopped.set()
         opened = self._speaks
         if opened is not None:
             opened.cut(why)
@@ -110,12 +131,17 @@ class Dimse:
         left: Iterable[base.Item] = items
         fresh = False
         while True:
-            talk = _Conversation(left, self._originator, self._priority, self._transcoder, until=until)
+            turns = None if self._pace is None else _Turns(self._pace, self._stopped, until)
+            talk = _Conversation(
+                left, self._originator, self._priority, self._transcoder, until=until, turns=turns
+            )
             before = answers = 0
             try:
                 with self._opened(proposed, fresh=fresh) as opened:
                     self._speaks = opened
                     before, answers = opened.messages, 0
+                    if self._met is not None:
+                        self._met(opened)
                     if self._cut:
                         raise errors.PeerUnreachable(self._cut)
                     for result in talk.over(opened):
@@ -129,9 +155,9 @@ class Dimse:
                 outcome = link.outcome(error)
                 # What was sent and not answered may be there: its next attempt finds out.
                 for one in talk.sent.values():
-                    yield base.Result(one.item, outcome, seconds=time.monotonic() - one.begun)
+                    yield base.Result(one.item, outcome, seconds=time.monotonic() - one.begun, lane=True)
                 for item in talk.waiting:
-                    yield base.Result(item, outcome)
+                    yield base.Result(item, outcome, lane=True)
             finally:
                 self._speaks = None
             return
@@ -175,6 +201,7 @@ class _Conversation:
         transcoder: base.Transcoder | None = None,
         heard: Heard | None = None,
         until: Callable[[], bool] = _never,
+        turns: _Turns | None = None,
     ) -> None:
         self.waiting = iter(items)
         self.sent: dict[int, _Sent] = {}
@@ -183,6 +210,7 @@ class _Conversation:
         self._transcoder = transcoder
         self._heard = heard
         self._until = until
+        self._turns = turns
 
     def left(self) -> Iterator[base.Item]:
         """What has no answer, in order."""
@@ -198,15 +226,27 @@ class _Conversation:
         sent, window = self.sent, opened.window
         buffer = bytearray()
         ready: _Ready | base.Outcome | None = None
+        turns = self._turns
         try:
+            if turns is not None:
+                turns.begin(opened)
             for item in self.waiting:
                 # What went before lies with the kernel: the buffer is free.
                 ready = self._ready(opened, accepted, item, item, buffer)
                 answers: list[_Answer] = []
                 try:
-                    while len(sent) >= window:
+                    # With a wider window, what has come already is heard too: it need not be sent again.
+                    while sent and (len(sent) >= window or not opened.quiet()):
                         answers.append(self._answer(opened))
                     if isinstance(ready, _Ready):
+                        if turns is not None and (seconds := turns.instance()):
+                            while sent:
+                                answers.append(self._answer(opened))
+                            told, answers = answers, []
+                            for answer in told:
+                                yield answer.result()
+                            if turns.stopped(seconds):
+                                break
                         if self._until():
                             break
                         self._send(opened, ready)
@@ -228,6 +268,8 @@ class _Conversation:
             raise
         finally:
             opened.stay_awake(0.0)
+            if turns is not None:
+                turns.end(opened)
             if ready is not None:  # it broke off before this one's turn
                 if isinstance(ready, _Ready):
                     ready.close()
@@ -243,6 +285,12 @@ class _Conversation:
         buffer: bytearray,
     ) -> _Ready | base.Outcome:
         """The item read, in a syntax that is taken; or why it cannot go. Results tell of the item `known`."""
+        notes: tuple[str, ...] = ()
+        if item.wanted is not None:
+            found = self._wanted(opened, accepted, item, item.wanted, buffer)
+            if not isinstance(found, str):
+                return found
+            notes, item = (found,), dataclasses.replace(item, wanted=None)
         context = accepted.get((item.sop_class, item.syntax))
         if context is None:
             return self._transcoded(opened, accepted, item, buffer)
@@ -252,7 +300,29 @@ class _Conversation:
             return base.Failed(payloads.unreadable(known, error))
         number = opened.next_id()
         request = command.store(number, item.sop_class, item.sop_instance, self._priority, self._originator)
-        return _Ready(known, item, context, payload, number, request)
+        return _Ready(known, item, context, payload, number, request, notes)
+
+    def _wanted(
+        self,
+        opened: association.Association,
+        accepted: dict[Pair, contexts.Context],
+        item: base.Item,
+        wanted: base.Wanted,
+        buffer: bytearray,
+    ) -> _Ready | base.Outcome | str:
+        """The item in the transfer syntax that it is to go in; or why it goes as it is stored."""
+        if self._transcoder is None or (item.sop_class, wanted.syntax) not in accepted:
+            return f"sent as stored: {_who(opened)} does not take it in {_named(wanted.syntax)}"
+        try:
+            made = payloads.made(item, wanted, self._transcoder)
+        except errors.Transient as error:
+            return base.Retry(f"{item.path} cannot be made into {_named(wanted.syntax)}: {error}")
+        except errors.NodeError as error:
+            return f"sent as stored: it cannot be made into {_named(wanted.syntax)}: {error}"
+        try:
+            return self._ready(opened, accepted, made, item, buffer)
+        finally:
+            self._transcoder.drop(made)
 
     def _transcoded(
         self,
@@ -282,7 +352,7 @@ class _Conversation:
     def _send(self, opened: association.Association, ready: _Ready) -> None:
         """Send what is ready."""
         payload = ready.payload
-        self.sent[ready.number] = _Sent(ready.known, ready.item.syntax, time.monotonic(), payload)
+        self.sent[ready.number] = _Sent(ready, time.monotonic())
         try:
             opened.send(ready.context, ready.request, payload.parts)
         finally:
@@ -338,7 +408,7 @@ class _Answer:
 class _Ready:
     """An item that can be sent at once."""
 
-    __slots__ = ("context", "item", "known", "number", "payload", "request")
+    __slots__ = ("context", "item", "known", "notes", "number", "payload", "request")
 
     def __init__(
         self,
@@ -348,6 +418,7 @@ class _Ready:
         payload: payloads.Payload,
         number: int,
         request: bytes,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.known = known  # what its result tells of
         self.item = item  # as it is sent: the same, or transcoded
@@ -355,6 +426,7 @@ class _Ready:
         self.payload = payload
         self.number = number  # message id of its request
         self.request = request  # the command set
+        self.notes = (*notes, *payload.notes)
 
     def close(self) -> None:
         """Let go of its bytes."""
@@ -366,12 +438,52 @@ class _Sent:
 
     __slots__ = ("begun", "item", "notes", "size", "syntax")
 
-    def __init__(self, item: base.Item, syntax: str, begun: float, payload: payloads.Payload) -> None:
-        self.item = item
-        self.syntax = syntax
+    def __init__(self, ready: _Ready, begun: float) -> None:
+        self.item = ready.known
+        self.syntax = ready.item.syntax
         self.begun = begun
-        self.size = payload.size
-        self.notes = payload.notes
+        self.size = ready.payload.size
+        self.notes = ready.notes
+
+
+class _Turns:
+    """Keeps one association to the pace of its destination."""
+
+    __slots__ = ("_most", "_pace", "_stopped", "_until")
+
+    def __init__(self, pace: pacing.Pace, stopped: threading.Event, until: Callable[[], bool]) -> None:
+        self._pace = pace
+        self._stopped = stopped
+        self._until = until
+        self._most = 0
+
+    def begin(self, opened: association.Association) -> None:
+        """Have what is sent over it go evenly."""
+        self._most = opened.max_out
+        if (piece := self._pace.piece()) is not None:
+            opened.max_out = min(opened.max_out, piece)
+            opened.pace = self._bytes
+
+    def end(self, opened: association.Association) -> None:
+        """Leave it as it was for its next user."""
+        opened.max_out, opened.pace = self._most, None
+
+    def instance(self) -> float:
+        """Take the next turn for an instance; the seconds until it comes."""
+        return self._pace.instance()
+
+    def stopped(self, seconds: float) -> bool:
+        """Wait so long; whether nothing more is to be sent."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self._stopped.wait(min(left, _LOOK)) or self._until():
+                return True
+        return False
+
+    def _bytes(self, count: int) -> None:
+        # What has begun goes on to its end, but for who breaks it off.
+        if self._stopped.wait(self._pace.bytes(count)):
+            raise errors.PeerUnreachable("it was broken off while it waited for its turn")
 
 
 def _who(opened: association.Association) -> str:
@@ -444,8 +556,12 @@ def _share(
 
 
 def _others(item: base.Item, transcoder: base.Transcoder | None) -> Iterator[contexts.Proposed]:
-    """What it can be made into without compressing it, and what by compressing it."""
-    targets = transcoder.targets(item) if transcoder is not None else ()
+    """What it is to be made into; what it can be made into without compressing it, and by compressing it."""
+    if transcoder is None:
+        return
+    if item.wanted is not None:
+        yield contexts.Proposed(item.sop_class, (item.wanted.syntax,))
+    targets = transcoder.targets(item)
     for group in (
         tuple(uid for uid in targets if uid in contexts.PLAIN),
         tuple(uid for uid in targets if uid not in contexts.PLAIN),

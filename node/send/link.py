@@ -247,5 +247,5 @@ def comment(answer: command.Command) -> str:
 def outcome(error: errors.NodeError) -> base.Retry | base.Failed:
     """What a failure without a status means for what was to be sent."""
     if isinstance(error, errors.Transient):
-        return base.Retry(str(error))
+        return base.Retry(str(error), crowded=isinstance(error, errors.PeerBusy))
     return base.Failed(str(error))

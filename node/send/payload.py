@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import mmap
 import os
 from collections.abc import Sequence
@@ -70,6 +71,15 @@ def _changed(item: base.Item, view: memoryview, mapped: mmap.mmap | None) -> Pay
         return Payload([view], item.size, mapped)
     made = item.change(view, item.syntax)
     return Payload(made.buffers(), made.length, mapped, made.notes)
+
+
+def made(item: base.Item, wanted: base.Wanted, transcoder: base.Transcoder) -> base.Item:
+    """The item in the transfer syntax that is wanted; to be dropped. Raises errors.NodeError."""
+    if wanted.loss is None:
+        found = transcoder.make(item, wanted.syntax)
+    else:
+        found = transcoder.make(item, wanted.syntax, wanted.loss)
+    return dataclasses.replace(found, wanted=None)
 
 
 def unreadable(item: base.Item, error: OSError | errors.NodeError) -> str:

@@ -118,6 +118,7 @@ class Association(reading.Reader):
         "max_out",
         "messages",
         "open",
+        "pace",
         "request",
         "rights",
         "started",
@@ -145,6 +146,9 @@ class Association(reading.Reader):
         self.messages = 0  # messages received
         self.started = time.time()
         self.open = True
+        self.pace: Callable[[int], None] | None = (
+            None  # called before so many bytes of a message go; may wait
+        )
         self.ending: Callable[[], object] = _nothing  # called before the peer can know that it ends
         self.fault: faults.AssociationLost | None = None  # what ended it, when no release did
         self._message: Message | None = None
@@ -378,7 +382,13 @@ class Association(reading.Reader):
     def _send(self, context_id: int, message: bytes, data: sending.Data | None) -> None:
         if not self.open:
             raise self._gone()
-        for parts, size in sending.frames(context_id, message, data, self.max_out - 6):
+        pace = self.pace
+        if pace is None:
+            for parts, size in sending.frames(context_id, message, data, self.max_out - 6):
+                self._write(parts, size)
+            return
+        for parts, size in sending.frames(context_id, message, data, self.max_out - 6, batch=1):
+            pace(size)
             self._write(parts, size)
 
     def _write(self, parts: Sequence[stream.Part], size: int) -> None:

@@ -16,11 +16,11 @@ _BATCH = 1 << 20  # bytes that are handed to one system call
 
 
 def frames(
-    context_id: int, message: bytes, data: Data | None, payload: int
+    context_id: int, message: bytes, data: Data | None, payload: int, batch: int = _BATCH
 ) -> Iterator[tuple[list[stream.Part], int]]:
     """Buffers and their joint length, ready to be sent: a command set and the data set behind it.
 
-    `payload` is how many bytes of it one PDU holds.
+    `payload` is how many bytes of it one PDU holds, `batch` how many go at a time.
     """
     parts: list[stream.Part] = []
     size = 0
@@ -40,7 +40,7 @@ def frames(
         parts.append(_HEAD.pack(_P_DATA, length + 6, length + 2, context_id, last << 1))
         parts += pieces
         size += length + 12
-        if size >= _BATCH:
+        if size >= batch:
             yield parts, size
             parts, size = [], 0
     if parts:
