@@ -7,9 +7,10 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from node.commands import keys, output
+from node.commands import columns, output
 from node.dicom import identifier
 from node.dicom import vr as vrs
+from node.send import keys
 
 _GAP = "  "
 _LEAST = 8  # cells that a column keeps when there is no room
@@ -22,11 +23,11 @@ def table(answers: Iterable[identifier.Fields], paths: Sequence[keys.Path], widt
     if width is None and sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
     rows = [
-        [_shown(value, path) for value, path in zip(keys.values(answer, paths), paths, strict=True)]
+        [_shown(value, path) for value, path in zip(columns.values(answer, paths), paths, strict=True)]
         for answer in answers
     ]
     if rows:
-        for line in lines([keys.column(path).upper() for path in paths], rows, width):
+        for line in lines([columns.column(path).upper() for path in paths], rows, width):
             print(line)
     return len(rows)
 

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from node import errors, model
-from node.commands import find, keys, output, persist
+from node.commands import find, output, persist
 from node.dicom import identifier, match, uids
-from node.send import base, fetch, listing, query
+from node.send import base, fetch, keys, listing, query
 from node.wire import association
 
 _FORESIGHT = 30.0  # seconds that an archive gets to say what it holds, before it is retrieved from without

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node import errors, model
-from node.commands import echo, keys, options, output, persist, targets
-from node.send import query
+from node.commands import columns, echo, options, output, persist, targets
+from node.send import keys, query
 from node.wire import association
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def find(
     settings = options.settings(config, aet=aet)
     to = targets.peer(peer, settings)
     wanted, level = read(key or [], root, level)
-    paths = keys.with_defaults(wanted, root, level)
+    paths = columns.with_defaults(wanted, root, level)
     extension = query.Extension(0)
     for flag, asked in (
         (query.Extension.RELATIONAL, relational),

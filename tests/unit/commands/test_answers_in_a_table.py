@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from node.commands import answers, keys
+from node.commands import answers, columns
+from node.send import keys
 
 UID = "1.2.826.0.1.3680043.8.498.12345678901234567890123456789012345678"
 PATHS: list[keys.Path] = [("PatientName",), ("StudyDate",), ("StudyTime",), ("StudyDescription",)]
@@ -78,4 +79,4 @@ def test_what_stands_in_several_items_is_joined() -> None:
         ("PatientName",),
         ("StudyDate", "Modality"),
     ]
-    assert keys.values(answer, paths) == ["CT\\MR", "1 item", None, None]  # type: ignore[arg-type]
+    assert columns.values(answer, paths) == ["CT\\MR", "1 item", None, None]  # type: ignore[arg-type]

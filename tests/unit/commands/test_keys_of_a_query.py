@@ -7,8 +7,8 @@ import datetime
 import pytest
 
 from node import errors, model
-from node.commands import find, keys
-from node.send import query
+from node.commands import columns, find
+from node.send import keys, query
 
 STUDY = model.Level.STUDY
 TODAY = datetime.date(2026, 3, 1)
@@ -103,7 +103,7 @@ def test_a_level_that_the_model_has_not_is_refused() -> None:
 
 def test_what_is_always_answered_stands_first_and_takes_the_values() -> None:
     found = keys.parse(["StudyID", "name=A*"], query.Root.PATIENT, STUDY)
-    made = keys.with_defaults(found, query.Root.PATIENT, STUDY)
+    made = columns.with_defaults(found, query.Root.PATIENT, STUDY)
     assert [path for path, _ in made][:2] == [("PatientID",), ("PatientName",)]
     assert [path for path, _ in made][-2:] == [("StudyID",), ("StudyInstanceUID",)]
     assert dict(made)["PatientName",] == "A*"

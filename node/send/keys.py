@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from node import errors, model
 from node.dicom import identifier, match, uids
@@ -58,45 +58,6 @@ _IN_STEP = frozenset(
     }
 )
 
-# What is answered without being asked for: enough to know what one has before oneself.
-DEFAULTS: dict[model.Level | None, list[str]] = {
-    model.Level.PATIENT: ["PatientName", "PatientID", "PatientBirthDate", "PatientSex"],
-    model.Level.STUDY: [
-        "PatientName",
-        "PatientID",
-        "StudyDate",
-        "StudyTime",
-        "ModalitiesInStudy",
-        "StudyDescription",
-        "AccessionNumber",
-        "NumberOfStudyRelatedInstances",
-        "StudyInstanceUID",
-    ],
-    model.Level.SERIES: [
-        "SeriesNumber",
-        "Modality",
-        "SeriesDescription",
-        "BodyPartExamined",
-        "NumberOfSeriesRelatedInstances",
-        "SeriesInstanceUID",
-    ],
-    model.Level.IMAGE: ["InstanceNumber", "SOPClassUID", "SOPInstanceUID"],
-    None: [
-        "PatientName",
-        "PatientID",
-        "AccessionNumber",
-        f"{STEP}.ScheduledProcedureStepStartDate",
-        f"{STEP}.ScheduledProcedureStepStartTime",
-        f"{STEP}.Modality",
-        f"{STEP}.ScheduledStationAETitle",
-        f"{STEP}.ScheduledProcedureStepDescription",
-        f"{STEP}.ScheduledProcedureStepID",
-        "RequestedProcedureID",
-        "RequestedProcedureDescription",
-        "StudyInstanceUID",
-    ],
-}
-
 Path = tuple[str, ...]  # keywords from the outermost sequence to the element
 
 
@@ -138,18 +99,6 @@ def fields(keys: Iterable[tuple[Path, str | None]]) -> identifier.Fields:
         if within.get(path[-1]) is None:
             within[path[-1]] = value
     return made
-
-
-def with_defaults(
-    keys: dict[Path, str | None], root: query.Root, level: model.Level | None
-) -> list[tuple[Path, str | None]]:
-    """The keys among what is always answered, the UID last."""
-    paths = [tuple(name.split(".")) for name in DEFAULTS[level]]
-    if root is query.Root.PATIENT and level not in (None, model.Level.PATIENT):
-        paths.insert(0, ("PatientID",))
-    last = [paths.pop()] if paths[-1][-1].endswith("UID") else []
-    order = dict.fromkeys([*paths, *(path for path in keys if path not in last), *last])
-    return [(path, keys.get(path)) for path in order]
 
 
 def default_level(keys: Iterable[Path], root: query.Root) -> model.Level | None:
@@ -240,56 +189,3 @@ def _day(text: str, today: datetime.date) -> str:
         except ValueError as error:
             raise errors.UsageError(f"{text!r} is not a day: {error}") from error
     return f"{day:%Y%m%d}"
-
-
-def column(path: Path) -> str:
-    """What stands above a column of this key."""
-    return _HEADINGS.get(path[-1], path[-1])
-
-
-_HEADINGS = {
-    "PatientName": "patient",
-    "PatientID": "id",
-    "PatientBirthDate": "born",
-    "PatientSex": "sex",
-    "StudyDate": "date",
-    "StudyTime": "time",
-    "ModalitiesInStudy": "modality",
-    "Modality": "modality",
-    "StudyDescription": "description",
-    "SeriesDescription": "description",
-    "ScheduledProcedureStepDescription": "description",
-    "AccessionNumber": "accession",
-    "NumberOfStudyRelatedInstances": "images",
-    "NumberOfSeriesRelatedInstances": "images",
-    "SeriesNumber": "no",
-    "InstanceNumber": "no",
-    "BodyPartExamined": "body part",
-    "StudyInstanceUID": "study",
-    "SeriesInstanceUID": "series",
-    "SOPInstanceUID": "instance",
-    "SOPClassUID": "class",
-    "ScheduledProcedureStepStartDate": "date",
-    "ScheduledProcedureStepStartTime": "time",
-    "ScheduledStationAETitle": "station",
-    "ScheduledProcedureStepID": "step",
-    "RequestedProcedureID": "procedure",
-    "RequestedProcedureDescription": "requested",
-}
-
-
-def values(answer: identifier.Fields, paths: Sequence[Path]) -> list[str | None]:
-    """What an answer says to each path; several items' values are joined."""
-    return [_found(answer, path) for path in paths]
-
-
-def _found(within: identifier.Fields, path: Path) -> str | None:
-    value = within.get(path[0])
-    if len(path) == 1:
-        if isinstance(value, list):
-            return f"{len(value)} item{'s' * (len(value) != 1)}"
-        return value
-    if not isinstance(value, list):
-        return None
-    several = [text for item in value if (text := _found(item, path[1:])) is not None]
-    return "\\".join(several) if several else None
