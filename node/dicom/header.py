@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, NamedTuple
 
-from node import errors
-from node.dicom import charset, inflating, layouts, patched, readers, scan, values, walk
+from node.dicom import charset, inflating, layouts, patched, reach, readers, scan, walk
+from node.dicom import path as paths
 from node.dicom import vr as vrs
 from node.dicom.readers import CODE, CODES, DATE, DECIMAL, DECIMALS, INTEGER, TEXT, TEXTS, TIME, UID
 from node.dicom.syntax import Buffer, encoding
@@ -232,41 +233,16 @@ def changed(made: patched.Patched) -> Header:
 
 
 def texts(buffer: Buffer, syntax: str, keywords: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The values of top-level elements as text, for rules; an element that is absent or empty has ().
+    """The values of elements as text, for rules and routes; an element that is absent or empty has ().
 
-    Elements are named by keyword or as `gggg,eeee`; what is neither raises `errors.UsageError`.
+    Elements are named as in `dicom.path`; what names none raises `errors.UsageError`.
     """
-    wanted = {name: tag_of(name) for name in keywords}
-    table = scan.scan(buffer, syntax, stop=max(wanted.values(), default=0) + 1)
-    out: dict[str, tuple[str, ...]] = {}
-    for name, tag in wanted.items():
-        row = table.find(tag)
-        vr = table.rows[row][1] if row is not None else ""
-        if row is None or vr == "SQ" or vr in values.BYTES_VRS:
-            out[name] = ()
-            continue
-        if vr in values.CODE_VRS:  # numbers stay as they are written
-            text = table.raw(row).decode("latin-1").strip("\0 ")
-            out[name] = tuple(part.strip() for part in text.split("\\")) if text else ()
-            continue
-        value = table.value(row)
-        several = value if isinstance(value, tuple) else () if value is None else (value,)
-        out[name] = tuple(str(part) for part in several)
-    return out
+    wanted = {name: _path(name) for name in keywords}
+    table = scan.scan(buffer, syntax, stop=max(map(reach.stop, wanted.values()), default=0))
+    return {name: reach.texts(table, path) for name, path in wanted.items()}
 
 
-def tag_of(name: str) -> int:
-    """The tag of a keyword, or of `gggg,eeee` with or without the comma."""
-    known = vrs.keywords().get(name)
-    if known is not None:
-        return known
-    digits = name.strip("()").replace(",", "")
-    if len(digits) == 8:
-        try:
-            return int(digits, 16)
-        except ValueError:
-            pass
-    raise errors.UsageError(f"there is no element {name!r}{vrs.nearest(name)}")
+_path = functools.lru_cache(4096)(paths.parse)  # the same few are asked of every instance
 
 
 def _fields() -> list[tuple[str, int, readers.Reader, Any]]:

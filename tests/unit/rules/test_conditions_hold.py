@@ -57,6 +57,15 @@ CASES = [
     (["2026-01-01..2026-03-31"], ["20260401"], False),
     (["20260101..20260331"], ["20260215"], True),
     (["a..b"], ["A..B"], True),  # no numbers: a text like any other
+    (["~^t[12]_"], ["T2_axial"], True),
+    (["~^t[12]_"], ["post T2_axial"], False),
+    (["~axial|sagittal"], ["T1 SAGITTAL"], True),
+    (["!~scout"], ["Scout"], False),
+    (["!~scout"], [], True),
+    (["~^$"], [], False),  # a value that is not there has nothing to be searched
+    (["=~x"], ["~x"], True),
+    (["~müller"], ["MU\u0308LLER"], True),
+    (["~.*"], ["\ud800"], True),  # no text that could be written as UTF-8
     (["PRIMARY"], ["ORIGINAL", "PRIMARY"], True),  # one of several values
     (["!DERIVED"], ["DERIVED", "PRIMARY"], False),
 ]
@@ -91,3 +100,20 @@ def test_wildcards_are_those_of_the_shell(pattern: str, text: str) -> None:
 def test_a_hostile_value_meets_a_pattern_of_many_stars() -> None:
     """A backtracking matcher would be busy for years with this; no clock is asked, it just has to end."""
     assert not conditions.like("a" * 10_000, "*a" * 40 + "b")
+
+
+@pytest.mark.parametrize("entry", ["~(", "~(?=a)b", r"~(a)\1", "~a{2000}", "!~[z-a]"])
+def test_an_expression_that_cannot_be_is_told(entry: str) -> None:
+    with pytest.raises(ValueError, match=r"the regular expression '.*' cannot be"):
+        conditions.parse(entry)
+
+
+def test_an_expression_takes_linear_time_whatever_it_meets() -> None:
+    """Python's own would take longer than the universe has."""
+    assert not conditions.holds(["~^(a+)+$"], ["a" * 100_000 + "b"])
+    assert not conditions.holds(["~(x+x+)+y"], ["x" * 100_000])
+
+
+def test_the_case_of_ae_titles_counts_for_an_expression_too() -> None:
+    assert not conditions.holds(["~^ct"], ["CT_1"], exact_case=True)
+    assert conditions.holds(["~^CT"], ["CT_1"], exact_case=True)
