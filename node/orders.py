@@ -234,6 +234,7 @@ class Consignment:
     dead: int  # of them, those given up
     fence: int  # grows with each claim; who holds an older one may change nothing of it any more
     error: str  # why it waits or was given up, in words
+    cancelled: int = 0  # of the instances, those that are not to be sent any more
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

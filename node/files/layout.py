@@ -69,6 +69,11 @@ class Data:
         return self.root / "ledger"
 
     @property
+    def books(self) -> pathlib.Path:
+        """What destinations answered, a line each."""
+        return self.ledger / "books"
+
+    @property
     def coercions(self) -> pathlib.Path:
         """The steps through which instances are presented, by digest."""
         return self.root / "coercions"

@@ -35,6 +35,17 @@ WORKLIST = "worklist"  # an entry of the worklist's table as it was written
 WORKLIST_REMOVED = "worklist-removed"
 STEP = "step"  # a performed step as a modality began it
 STEP_CHANGED = "step-changed"  # what it said of it later
+FORWARDING = "forwarding"  # from when on what is held is to be sent: what came before counts as settled
+SETTLED = "settled"  # a revision of a series or study: the columns of `settlement`
+DECIDED = "decided"  # what a route made of it: the columns of `decision`
+ENQUEUED = "enqueued"  # instances that a destination is owed, in a consignment that is new or grows
+CALLED_OFF = "called-off"  # deliveries that are not to be sent any more
+GIVEN_UP = "given-up"  # what was due of a consignment became dead letters, without an attempt of each
+VERIFYING = "verifying"  # all of a consignment was taken; it is made sure
+VERIFIED = "verified"  # instances that a destination was found to keep
+MISSING = "missing"  # instances that it has not after all
+OPERATED = "operated"  # what a person did to consignments: hold, release, retry, cancel, move, priority
+LANE = "lane"  # a person stopped a destination, or let it go on
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

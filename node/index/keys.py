@@ -13,7 +13,11 @@ _TAKE = (
     .returning(tables.counter.c.value)
 )
 _BEGIN = sqlalchemy.insert(tables.counter)
-_LOCK = sqlalchemy.select(tables.counter.c.value).where(tables.counter.c.name == "lock").with_for_update()
+_LOCK = (
+    sqlalchemy.select(tables.counter.c.value)
+    .where(tables.counter.c.name == sqlalchemy.bindparam("which"))
+    .with_for_update()
+)
 
 COUNTED = (
     "lock",
@@ -62,4 +66,9 @@ def lock(connection: sqlalchemy.Connection) -> None:
 
     SQLite's write scope does that already. On PostgreSQL two adopters could otherwise both find a UID free.
     """
-    connection.execute(_LOCK)
+    connection.execute(_LOCK, {"which": "lock"})
+
+
+def lock_owed(connection: sqlalchemy.Connection) -> None:
+    """The same for what is owed; take it after `lock` where both are needed."""
+    connection.execute(_LOCK, {"which": "consignment"})

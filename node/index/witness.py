@@ -34,3 +34,10 @@ class Witness:
     def given(self, kind: str, **fact: object) -> None:
         """Say what a person gave to a series, an image or the worklist, or what a modality reported."""
         ledger.append(self._data, [{"kind": kind, **fact}], sync=True)
+
+    def noted(self, kind: str, **fact: object) -> None:
+        """Say what was decided, owed or found out here.
+
+        Without a sync of its own: what a power loss takes is decided again, and at worst sent once more.
+        """
+        ledger.append(self._data, [{"kind": kind, **fact}])

@@ -1,0 +1,552 @@
+"""What is owed to destinations, and what became of it: one row for each instance and destination, for ever.
+
+A consignment is in one state, and its counters say what its rows say. A row is due, done, dead or cancelled:
+it is due only while its consignment is open. Who changes something here holds the ledger's lock to the end of
+the transaction, so that writers take turns on PostgreSQL too; claims alone (`lanes`) go without it.
+What only this database would know is told to the witness before the commit, so that a rebuild knows it too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy
+from sqlalchemy import func
+
+from node import model, orders
+from node.files import ledger
+from node.index import bulk, consignments, keys, retrieval, tables, words
+from node.index import witness as witnesses
+from node.index.outcomes import finish, give_up, record, verified
+from node.index.recovery import recover
+
+__all__ = [
+    "Due",
+    "Member",
+    "Order",
+    "Owed",
+    "due",
+    "enqueue",
+    "finish",
+    "get",
+    "give_up",
+    "kinds",
+    "members",
+    "owed",
+    "record",
+    "recover",
+    "redirect",
+    "removed",
+    "undelivered",
+    "verified",
+    "wanted",
+]
+
+_consignment = tables.consignment.c
+_delivery = tables.delivery.c
+_instance = tables.instance.c
+
+DUE, HELD, RUNNING = orders.State.DUE, orders.State.HELD, orders.State.RUNNING
+DONE, DEAD, CANCELLED = orders.State.DONE, orders.State.DEAD, orders.State.CANCELLED
+VERIFYING = orders.State.VERIFYING
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be sent where, and how: a decision about some instances of one series."""
+
+    destination: str  # where to
+    study: str  # Study Instance UID
+    series: str  # Series Instance UID
+    route: str  # the route that decided it; "default", or "by NAME" when a person did
+    revision: int  # of the series; 0: sent on as it came
+    priority: orders.Priority = orders.Priority.NORMAL  # how soon
+    steps: tuple[orders.StepSetting, ...] = ()  # done to what is sent
+    calendar: str | None = None  # when it may go out
+    group: str = ""  # the group that chose the destination
+    state: orders.State = DUE  # DUE, or HELD for a person
+    error: str = ""  # why it is held
+    due: datetime.datetime | None = None  # not before; None: at once
+
+
+class Due(NamedTuple):
+    """One delivery that is due."""
+
+    key: int  # its row
+    instance: int  # row of the instance
+    sop_instance: str  # SOP Instance UID
+    attempts: int  # tries since it was last asked for
+    row: retrieval.Row | None  # what it takes to send it; None: it cannot be
+    why: str  # why it cannot; "" when it can
+
+
+class Member(NamedTuple):
+    """One delivery of a consignment, whatever became of it."""
+
+    key: int  # its row
+    instance: int  # row of the instance
+    sop_instance: str  # SOP Instance UID
+    sop_class: str | None  # SOP Class UID; None: the instance is gone
+    state: orders.State  # how it stands
+    attempts: int  # tries since it was last asked for
+    at: datetime.datetime | None  # when the last answer came
+    status: int | None  # what the destination said last
+    syntax: str  # transfer syntax UID that it went in
+    size: int  # bytes that were sent
+    error: str  # in words; a warning's too
+    verified: datetime.datetime | None  # when the destination was found to keep it
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Owed:
+    """How much a destination is owed, in deliveries."""
+
+    destination: str  # its name
+    due: int  # that go out when their turn comes
+    held: int  # that a person holds
+    running: int  # that a lane is at
+    verifying: int  # that it took, and that are being made sure
+    dead: int  # that were given up
+    consignments: int  # that are open
+    oldest: datetime.datetime | None  # when the oldest that is open was decided
+
+
+# -- what is owed ------------------------------------------------------------------------------------
+
+_OWED_ALREADY = (
+    "SELECT instance_key, key, state, consignment_key FROM delivery"
+    " WHERE destination = ? AND instance_key IN (?*)"
+)
+_TAKE_BACK = (
+    "UPDATE delivery SET consignment_key = ?, state = 'due', attempts = 0, verified = NULL WHERE key = ?"
+)
+
+
+def enqueue(
+    connection: sqlalchemy.Connection,
+    order: Order,
+    instances: Sequence[tuple[int, str]],
+    now: datetime.datetime,
+    *,
+    again: bool = False,
+    witness: witnesses.Witness | None = None,
+) -> int | None:
+    """Owe a destination those of the instances (row, SOP Instance UID) that it has not got and is not owed.
+
+    With `again` also what it has, what is dead and what was cancelled. They grow the consignment of the same
+    order that has not gone out yet, or become one; its key, or None when there is nothing new.
+    """
+    revived = frozenset({DONE, DEAD, CANCELLED}) if again else frozenset[orders.State]()
+    return _enqueue(connection, order, instances, now, revived, witness)
+
+
+def _enqueue(
+    connection: sqlalchemy.Connection,
+    order: Order,
+    instances: Sequence[tuple[int, str]],
+    now: datetime.datetime,
+    revived: frozenset[orders.State],
+    witness: witnesses.Witness | None,
+) -> int | None:
+    keys.lock_owed(connection)
+    target: orders.Consignment | None = None
+    taken: set[int] = set()
+    many = 0
+    for chunk in bulk.chunks(list(dict(instances).items())):
+        rows = bulk.listed(connection, _OWED_ALREADY, [key for key, _ in chunk], order.destination)
+        known = {row[0]: row for row in rows}
+        fresh = [one for one in chunk if one[0] not in known]
+        back = [row for row in known.values() if orders.State(row[2]) in revived]
+        if not fresh and not back:
+            continue
+        if target is None:
+            target = _open(connection, order, now)
+        if witness is not None:
+            names = dict(chunk)
+            uids = [uid for _, uid in fresh] + [names[row[0]] for row in back]
+            witness.noted(ledger.ENQUEUED, **consignments.fact(target), at=words.moment(now), instances=uids)
+        taken |= _take_back(connection, target.key, back)
+        _insert(connection, target, fresh)
+        many += len(fresh) + len(back)
+    if target is None:
+        return None
+    _grow(connection, target, many, now)
+    for key in sorted(taken - {target.key}):
+        consignments.drop_if_empty(connection, key)
+        consignments.settle(connection, key, now)
+    return target.key
+
+
+def _open(connection: sqlalchemy.Connection, order: Order, now: datetime.datetime) -> orders.Consignment:
+    """The consignment of the same order that can still grow, or a new one without a delivery."""
+    due = order.due or now
+    rows = connection.execute(
+        sqlalchemy.select(tables.consignment)
+        .where(
+            _consignment.series == order.series,
+            _consignment.study == order.study,
+            _consignment.destination == order.destination,
+            _consignment.route == order.route,
+            _consignment.revision == order.revision,
+            _consignment.steps == consignments.steps(order.steps),
+        )
+        .order_by(_consignment.key.desc())
+        .limit(1)
+    )
+    last = rows.mappings().first()
+    if last is not None:
+        found = consignments.of(last)
+        # What waits for another try keeps its wait, and what just came does not share it.
+        ready = found.state in (HELD, RUNNING) or (found.state is DUE and found.due <= due)
+        # What is sent on as it comes has one for each series, not one for each instance.
+        through = found.state is DONE and found.revision == 0 and order.state is DUE
+        if ready or through:
+            return found
+    return _new(connection, order, due, now)
+
+
+def _new(
+    connection: sqlalchemy.Connection, order: Order, due: datetime.datetime, now: datetime.datetime
+) -> orders.Consignment:
+    made = orders.Consignment(
+        key=keys.take(connection, "consignment"),
+        destination=order.destination,
+        group=order.group,
+        study=order.study,
+        series=order.series,
+        route=order.route,
+        revision=order.revision,
+        priority=order.priority,
+        calendar=order.calendar,
+        steps=order.steps,
+        state=order.state,
+        created=now,
+        due=due,
+        attempts=0,
+        crashes=0,
+        total=0,
+        done=0,
+        dead=0,
+        fence=0,
+        error=order.error,
+    )
+    connection.execute(sqlalchemy.insert(tables.consignment).values(consignments.row(made)))
+    return made
+
+
+def _insert(
+    connection: sqlalchemy.Connection, target: orders.Consignment, fresh: Sequence[tuple[int, str]]
+) -> None:
+    if not fresh:
+        return
+    first = keys.take(connection, "delivery", len(fresh))
+    rows = [
+        {
+            "key": first + number,
+            "consignment_key": target.key,
+            "instance_key": instance,
+            "destination": target.destination,
+            "sop_instance": uid,
+            "state": DUE.value,
+        }
+        for number, (instance, uid) in enumerate(fresh)
+    ]
+    bulk.insert(connection, tables.delivery, rows)
+
+
+def _take_back(connection: sqlalchemy.Connection, key: int, back: Sequence[Any]) -> set[int]:
+    """Make rows that were through due in this consignment; the consignments that they were part of."""
+    bulk.many(connection, _TAKE_BACK, [(key, row[1]) for row in back])
+    moved = consignments.Moved()
+    for _, _, state, before in back:
+        moved.left(before, orders.State(state))
+    moved.write(connection)
+    return {row[3] for row in back}
+
+
+_GROW = (
+    "UPDATE consignment SET total = total + ?, changed = ?,"
+    " state = CASE WHEN state IN ('held', 'running') THEN state ELSE 'due' END WHERE key = ?"
+)
+
+
+def _grow(
+    connection: sqlalchemy.Connection, target: orders.Consignment, many: int, now: datetime.datetime
+) -> None:
+    bulk.many(connection, _GROW, [(many, words.moment(now), target.key)])
+
+
+_LEFT = (
+    "SELECT key, instance_key, sop_instance, state FROM delivery WHERE consignment_key = ?"
+    " AND state IN ('due', 'dead') ORDER BY instance_key"
+)
+_CANCEL = "UPDATE delivery SET state = 'cancelled', error = ? WHERE key = ?"
+
+
+def redirect(
+    connection: sqlalchemy.Connection,
+    key: int,
+    destination: str,
+    now: datetime.datetime,
+    *,
+    why: str = "",
+    witness: witnesses.Witness | None = None,
+) -> int | None:
+    """Owe what is left of a consignment to another destination; the key of the consignment there.
+
+    What that one has or is owed already is left out: None when nothing else was left. The one here is
+    cancelled, whoever is at it.
+    """
+    keys.lock_owed(connection)
+    one = get(connection, key)
+    if one is None or one.destination == destination:
+        return None
+    left = bulk.run(connection, _LEFT, key).all()
+    why = why or f"it goes to {destination} instead"
+    order = Order(
+        destination, one.study, one.series, one.route, one.revision, one.priority, one.steps, one.calendar,
+        one.group, HELD if one.state is HELD else DUE, one.error if one.state is HELD else "",
+    )  # fmt: skip
+    called_off(connection, left, key, why, now, witness)
+    stop(connection, key, CANCELLED, why, now)
+    consignments.settle(connection, key, now)
+    instances = [(row.instance_key, row.sop_instance) for row in left]
+    return _enqueue(connection, order, instances, now, frozenset({DEAD, CANCELLED}), witness)
+
+
+def called_off(
+    connection: sqlalchemy.Connection,
+    rows: Sequence[Any],
+    key: int,
+    why: str,
+    now: datetime.datetime,
+    witness: witnesses.Witness | None,
+) -> None:
+    """Cancel deliveries of one consignment, given as rows with key, sop_instance and state."""
+    if not rows:
+        return
+    if witness is not None:
+        one = get(connection, key)
+        assert one is not None
+        for chunk in bulk.chunks(rows):
+            uids = [row.sop_instance for row in chunk]
+            named = consignments.name(one)
+            witness.noted(ledger.CALLED_OFF, **named, at=words.moment(now), error=why, instances=uids)
+    moved = consignments.Moved()
+    for row in rows:
+        moved.changed(key, orders.State(row.state), CANCELLED)
+    bulk.many(connection, _CANCEL, [(words.clean(why), row.key) for row in rows])
+    moved.write(connection)
+
+
+_STOP = (
+    "UPDATE consignment SET state = ?, claim = '', fence = fence + 1, error = ?, changed = ? WHERE key = ?"
+)
+
+
+def stop(
+    connection: sqlalchemy.Connection, key: int, state: orders.State, why: str, now: datetime.datetime
+) -> None:
+    """Give a consignment a state, and take it from whoever is at it."""
+    bulk.many(connection, _STOP, [(state.value, words.clean(why), words.moment(now), key)])
+
+
+_OWED_OF = (
+    "SELECT consignment_key, key, instance_key, sop_instance, state FROM delivery"
+    " WHERE instance_key IN (?*) AND state IN ('due', 'dead')"
+)
+
+
+def removed(
+    connection: sqlalchemy.Connection,
+    instances: Sequence[int],
+    why: str,
+    now: datetime.datetime,
+    *,
+    witness: witnesses.Witness | None = None,
+) -> int:
+    """Call off what is owed of instances (rows) that are being removed; how many deliveries that were."""
+    keys.lock_owed(connection)
+    found: dict[int, list[Any]] = {}
+    for chunk in bulk.chunks(list(instances)):
+        for row in bulk.listed(connection, _OWED_OF, chunk):
+            found.setdefault(row.consignment_key, []).append(row)
+    for key, rows in sorted(found.items()):
+        called_off(connection, rows, key, why, now, witness)
+    consignments.settle(connection, sorted(found), now)
+    return sum(map(len, found.values()))
+
+
+_series = tables.series.c
+_UNDELIVERED = (
+    sqlalchemy.select(_series.key)
+    .join(tables.study, tables.study.c.key == _series.study_key)
+    .join(
+        tables.consignment,
+        sqlalchemy.and_(_consignment.series == _series.series, _consignment.study == tables.study.c.study),
+    )
+    .where(
+        _series.key.in_(sqlalchemy.bindparam("keys", expanding=True)),
+        _consignment.state.in_([state.value for state in orders.OPEN]),
+    )
+    .distinct()
+)
+
+
+def undelivered(connection: sqlalchemy.Connection, series_keys: Sequence[int]) -> set[int]:
+    """Which of these series (rows) hold something that a destination has not got yet."""
+    found: set[int] = set()
+    for chunk in bulk.chunks(list(series_keys)):
+        found.update(connection.execute(_UNDELIVERED, {"keys": chunk}).scalars())
+    return found
+
+
+# -- what a lane asks --------------------------------------------------------------------------------
+
+
+def get(connection: sqlalchemy.Connection, key: int) -> orders.Consignment | None:
+    """One consignment."""
+    statement = sqlalchemy.select(tables.consignment).where(_consignment.key == key)
+    found = connection.execute(statement).mappings().first()
+    return None if found is None else consignments.of(found)
+
+
+def wanted(connection: sqlalchemy.Connection, key: int, fence: int) -> bool:
+    """Whether who claimed it may go on: it was not held, cancelled, moved or taken over meanwhile."""
+    statement = sqlalchemy.select(_consignment.state, _consignment.fence).where(_consignment.key == key)
+    found = connection.execute(statement).first()
+    return found is not None and tuple(found) == (RUNNING.value, fence)
+
+
+_KINDS = (
+    sqlalchemy.select(_instance.sop_class, _instance.syntax)
+    .join(tables.delivery, _delivery.instance_key == _instance.key)
+    .where(_delivery.consignment_key == sqlalchemy.bindparam("which"), _delivery.state == DUE.value)
+    .distinct()
+    .order_by(_instance.sop_class, _instance.syntax)
+)
+
+
+def kinds(connection: sqlalchemy.Connection, key: int) -> list[tuple[str, str]]:
+    """SOP class and stored transfer syntax of what is due, one of each."""
+    return [(row[0], row[1]) for row in connection.execute(_KINDS, {"which": key})]
+
+
+_DUE = (
+    sqlalchemy.select(_delivery.key, _delivery.instance_key, _delivery.sop_instance, _delivery.attempts)
+    .where(
+        _delivery.consignment_key == sqlalchemy.bindparam("which"),
+        _delivery.instance_key > sqlalchemy.bindparam("after"),
+        _delivery.state == DUE.value,
+    )
+    .order_by(_delivery.instance_key)
+    .limit(sqlalchemy.bindparam("most"))
+)
+_STATES = sqlalchemy.select(_instance.key, _instance.state).where(
+    _instance.key.in_(sqlalchemy.bindparam("keys", expanding=True)),
+    _instance.state != model.Held.HELD.value,
+)
+
+
+def due(connection: sqlalchemy.Connection, key: int, after: int, limit: int) -> list[Due]:
+    """What is due of a consignment, in the order of the instances' rows, of which `after` was the last."""
+    rows = connection.execute(_DUE, {"which": key, "after": after, "most": limit}).all()
+    named = [row.instance_key for row in rows]
+    found, lost = retrieval.page(connection, named)
+    held = {row.key: row for row in found}
+    broken = {row[0]: row[1] for row in connection.execute(_STATES, {"keys": named})} if named else {}
+    dues = []
+    for delivery, instance, uid, attempts in rows:
+        why = f"its file is {broken[instance]}" if instance in broken else ""
+        if instance not in held:
+            why = lost[instance].why if instance in lost else "it is not held any more"
+        dues.append(Due(delivery, instance, uid, attempts, None if why else held[instance], why))
+    return dues
+
+
+def members(
+    connection: sqlalchemy.Connection, key: int, *, after: int = 0, limit: int | None = None
+) -> list[Member]:
+    """All deliveries of a consignment in the order of the instances' rows, or a page of them."""
+    statement = (
+        sqlalchemy.select(
+            _delivery.key,
+            _delivery.instance_key,
+            _delivery.sop_instance,
+            _instance.sop_class,
+            _delivery.state,
+            _delivery.attempts,
+            _delivery.at,
+            _delivery.status,
+            _delivery.syntax,
+            _delivery.size,
+            _delivery.error,
+            _delivery.verified,
+        )
+        .outerjoin(tables.instance, _instance.key == _delivery.instance_key)
+        .where(_delivery.consignment_key == key, _delivery.instance_key > after)
+        .order_by(_delivery.instance_key)
+        .limit(limit)
+    )
+    return [
+        Member(
+            row.key,
+            row.instance_key,
+            row.sop_instance,
+            row.sop_class,
+            orders.State(row.state),
+            row.attempts,
+            None if row.at is None else words.when(row.at),
+            row.status,
+            row.syntax,
+            row.size,
+            row.error,
+            None if row.verified is None else words.when(row.verified),
+        )
+        for row in connection.execute(statement)
+    ]
+
+
+_OPEN_SUMS = (
+    sqlalchemy.select(
+        _consignment.destination,
+        _consignment.state,
+        func.sum(_consignment.total - _consignment.done - _consignment.dead - _consignment.cancelled),
+        func.sum(_consignment.done),
+        func.count(),
+        func.min(_consignment.created),
+    )
+    .where(sqlalchemy.text(tables.OPEN))
+    .group_by(_consignment.destination, _consignment.state)
+)
+_DEAD_SUMS = sqlalchemy.text(
+    "SELECT destination, SUM(dead) FROM consignment WHERE dead > 0 GROUP BY destination"
+)
+
+
+def owed(connection: sqlalchemy.Connection) -> list[Owed]:
+    """What each destination is owed, and what was given up; finished work costs nothing here."""
+    found: dict[str, dict[str, Any]] = {}
+    for destination, state, left, done, many, oldest in connection.execute(_OPEN_SUMS):
+        one = found.setdefault(destination, {"consignments": 0, "oldest": oldest})
+        one[state] = int(done if state == VERIFYING.value else left)
+        one["consignments"] += many
+        one["oldest"] = min(one["oldest"], oldest)
+    for destination, dead in connection.execute(_DEAD_SUMS):
+        found.setdefault(destination, {"consignments": 0, "oldest": None})["dead"] = int(dead)
+    return [
+        Owed(
+            destination,
+            one.get(DUE.value, 0),
+            one.get(HELD.value, 0),
+            one.get(RUNNING.value, 0),
+            one.get(VERIFYING.value, 0),
+            one.get(DEAD.value, 0),
+            one["consignments"],
+            None if one["oldest"] is None else words.when(one["oldest"]),
+        )
+        for destination, one in sorted(found.items())
+    ]
