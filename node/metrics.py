@@ -15,7 +15,7 @@ import os
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from node import orders
@@ -191,8 +191,8 @@ class Metrics:
             "destination",
             "state",
         )
-        self._consignments = gauge(
-            "consignments", "Consignments that are owed", "livemostrecent", "destination", "state"
+        self._owed = gauge(
+            "owed", "Deliveries that are owed, by state", "livemostrecent", "destination", "state"
         )
         self._verified = counter("verified_instances", "Looks after what was sent", "destination", "outcome")
         self._settled = counter("settled", "Series and studies that were settled", "level", "verdict")
@@ -350,11 +350,11 @@ class Metrics:
         for one in orders.LaneState:
             self._lanes.labels(destination, one.value).set(1 if one is state else 0)
 
-    def consignments(self, destination: str, owed: Mapping[orders.State, int]) -> None:
-        """Say how many consignments are owed to a destination; of a state not named there are none."""
+    def owed(self, destination: str, *, due: int, held: int, running: int, verifying: int) -> None:
+        """Say how it stands with what is owed to a destination."""
         destination = self.destination(destination)
-        for state in orders.OPEN:
-            self._consignments.labels(destination, state.value).set(owed.get(state, 0))
+        for state, count in zip(orders.OPEN, (due, held, running, verifying), strict=True):
+            self._owed.labels(destination, state.value).set(count)
 
     def verified(self, destination: str, outcome: str, instances: int = 1) -> None:
         """Count what a destination was found to "keep", or what was "missing" there."""

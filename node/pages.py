@@ -5,15 +5,23 @@ from __future__ import annotations
 import datetime
 import pathlib
 import shutil
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from node import errors, state
+import sqlalchemy
+
+from node import errors, orders, state
 from node.files import journal, layout
-from node.index import db, lookup
+from node.index import db, lanes, ledger, lookup, recent
 from node.web import status
 
 if TYPE_CHECKING:
     from node import roles
+
+
+_LATELY = datetime.timedelta(hours=1)
+_SHOWN = 8  # consignments that ended
+_HOLDS = 4  # consignments that are held
 
 
 class Numbers:
@@ -56,6 +64,7 @@ class Numbers:
             ),
             open_associations=sum(self._shared.slots.totals()),
             notices=tuple(notices(running, self._shared.data)),
+            forwarding=self._forwarding(),
         )
 
     def _listening(self) -> list[status.Listening]:
@@ -72,6 +81,56 @@ class Numbers:
         except errors.DatabaseUnavailable:
             return None
         return status.Held(totals.patients, totals.studies, totals.series, totals.instances, totals.bytes)
+
+    def _forwarding(self) -> status.Forwarding | None:
+        names = [destination.name for destination in self._shared.settings.destinations]
+        try:
+            with self._database.read() as connection:
+                return forwarding(connection, names, datetime.datetime.now(datetime.UTC))
+        except errors.DatabaseUnavailable:
+            return None
+
+
+def forwarding(
+    connection: sqlalchemy.Connection, names: Sequence[str], now: datetime.datetime
+) -> status.Forwarding:
+    """Return the lanes of these destinations and of whoever is owed something, and what happened lately."""
+    owed = {one.destination: one for one in ledger.owed(connection)}
+    known = lanes.lanes(connection)
+    counts, more = recent.verdicts(connection, now - _LATELY)
+    shown = []
+    for name in dict.fromkeys([*names, *owed]):
+        lane = known.get(name) or orders.Lane(name)
+        one = owed.get(name) or ledger.Owed(name, 0, 0, 0, 0, 0, 0, None)
+        shown.append(
+            status.Lane(
+                name=name,
+                state=lane.state.value,
+                reason=lane.reason,
+                waiting=one.due + one.held + one.running,
+                oldest=one.oldest,
+                held=one.held,
+                dead=one.dead,
+                next=lane.probe if lane.state is orders.LaneState.DOWN else None,
+            )
+        )
+    return status.Forwarding(
+        lanes=tuple(shown),
+        last=tuple(_delivery(one) for one in recent.ended(connection, _SHOWN)),
+        holds=tuple(_delivery(one) for one in recent.held(connection, _HOLDS)),
+        settled=status.Settled(
+            counts[orders.Completeness.COMPLETE],
+            counts[orders.Completeness.PARTIAL],
+            counts[orders.Completeness.INCONSISTENT],
+            more,
+        ),
+    )
+
+
+def _delivery(one: recent.Shown) -> status.Delivery:
+    return status.Delivery(
+        one.destination, one.series, one.route, one.state.value, one.done, one.total, one.changed, one.error
+    )
 
 
 def disk(data: pathlib.Path, watermark: int) -> status.Disk:

@@ -8,11 +8,11 @@ import datetime
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from node import errors, metrics, model
+from node import errors, metrics, model, orders
 from node.files import journal, layout
-from node.index import commitment, db, lookup
+from node.index import commitment, db, lanes, ledger, lookup
 
 EVERY = 1.0  # seconds between the moments when a process hands its counts over
 USAGE_EVERY = 10  # of these moments, for what costs a look into /proc
@@ -51,18 +51,41 @@ class Vitals:
                 instances=held.instances,
                 size=held.bytes,
             )
-            self._owed(commitment.waiting(connection), settings.peers)
+            self._owed(
+                settings, commitment.waiting(connection), ledger.owed(connection), lanes.lanes(connection)
+            )
         self._counts.adoption_backlog(waiting, self._lag.seconds(journal.places(self._data)))
 
     def _owed(
-        self, waiting: Sequence[tuple[str, int, datetime.datetime]], peers: Sequence[model.Peer]
+        self,
+        settings: model.Settings,
+        reports: Sequence[tuple[str, int, datetime.datetime]],
+        owed: Sequence[ledger.Owed],
+        known: Mapping[str, orders.Lane],
     ) -> None:
-        """Commitment reports that wait for each configured peer; nothing else is queued yet."""
+        """What waits for each configured destination, and commitment reports for each configured peer."""
         now = datetime.datetime.now(datetime.UTC)
-        owed = {aet: (count, (now - oldest).total_seconds()) for aet, count, oldest in waiting}
-        for peer in peers:
-            count, age = owed.get(peer.aet, (0, 0.0))
-            self._counts.queue(peer.name, count, max(0.0, age))
+        waiting = {aet: (count, oldest) for aet, count, oldest in reports}
+        reporting = {peer.name: waiting.get(peer.aet, (0, None)) for peer in settings.peers}
+        by_name = {one.destination: one for one in owed}
+        for destination in settings.destinations:
+            one = by_name.get(destination.name) or ledger.Owed(destination.name, 0, 0, 0, 0, 0, 0, None)
+            depth = one.due + one.held + one.running
+            # A destination may have the name of its peer: what waits for either waits for both.
+            count, since = reporting.pop(one.destination, (0, None))
+            oldest = max(_age(one.oldest if depth else None, now), _age(since, now))
+            self._counts.queue(one.destination, depth + count, oldest, one.dead)
+            self._counts.owed(
+                one.destination, due=one.due, held=one.held, running=one.running, verifying=one.verifying
+            )
+            lane = known.get(one.destination) or orders.Lane(one.destination)
+            self._counts.lane(one.destination, lane.state)
+        for name, (count, since) in reporting.items():
+            self._counts.queue(name, count, _age(since, now))
+
+
+def _age(since: datetime.datetime | None, now: datetime.datetime) -> float:
+    return 0.0 if since is None else max(0.0, (now - since).total_seconds())
 
 
 class Lag:
