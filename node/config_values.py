@@ -111,7 +111,8 @@ def show(value: object, secret: bool = False) -> str:
         if secret:
             text = _PASSWORD.sub(r"\1***\2", text)
         # As a TOML string: control characters cannot break the message up.
-        text = '"' + "".join(c if c.isprintable() and c not in '"\\' else repr(c)[1:-1] for c in text) + '"'
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+        text = '"' + "".join(c if c.isprintable() else repr(c)[1:-1] for c in text) + '"'
     elif isinstance(value, list):
         text = "[" + ", ".join(show(item) for item in value) + "]"
     elif isinstance(value, Mapping):

@@ -254,15 +254,51 @@ WHAT_DOES_NOT_FIT = {
     "a schedule without a time": (
         '[schedules.s]\njob = "retention"',
         (
-            "node.toml:1: schedules.s has neither at nor every: "
-            'give one of them, as in at = "03:30" or every = "6h"'
+            "node.toml:1: schedules.s has none of at, every and cron: "
+            'give one of them, as in at = "03:30", every = "6h" or cron = "30 2 * * mon-fri"'
         ),
     ),
     "a schedule with two times": (
         '[schedules.s]\njob = "retention"\nat = "01:00"\nevery = "1h"',
         (
-            "node.toml:1: schedules.s has both at and every: "
-            'give one of them, as in at = "03:30" or every = "6h"'
+            "node.toml:1: schedules.s has at and every: "
+            'give one of them, as in at = "03:30", every = "6h" or cron = "30 2 * * mon-fri"'
+        ),
+    ),
+    "a cron expression that is none": (
+        '[schedules.s]\njob = "retention"\ncron = "0 25 * * *"',
+        (
+            'node.toml:3: schedules.s.cron = "0 25 * * *": '
+            'give a cron expression, as in "30 2 * * mon-fri"; 25 is no hour: give 0 to 23'
+        ),
+    ),
+    "a pull from nobody": (
+        '[schedules.s]\njob = "pull"\nat = "01:00"\nquery = {StudyDate = "today"}',
+        (
+            'node.toml:1: schedules.s has no peer: job is "pull", '
+            "give the name of a configured peer that has a host"
+        ),
+    ),
+    "a query that is no keys": (
+        '[peers.p]\naet = "P"\nhost = "h"\n[schedules.s]\njob = "pull"\nat = "01:00"\npeer = "p"\n'
+        "query = {StudyDate = 5}",
+        (
+            "node.toml:8: schedules.s.query = {StudyDate = 5}: give keys of a query, "
+            'as in {StudyDate = "-1d..today", Modality = "CT"}; StudyDate = 5 is none of them'
+        ),
+    ),
+    "a forward to nowhere": (
+        '[schedules.s]\njob = "forward"\nat = "01:00"\nquery = {StudyDate = "today"}\nto = ["moon"]',
+        (
+            'node.toml:5: schedules.s.to: there is no destination or group "moon"; '
+            "there is none in this configuration"
+        ),
+    ),
+    "a zone of what has no time of day": (
+        '[schedules.s]\njob = "retention"\nevery = "1h"\nzone = "UTC"',
+        (
+            "node.toml:4: schedules.s.zone: every is counted from the last run, "
+            "and only at and cron have a zone"
         ),
     ),
     "a rate where nothing is read": (
@@ -456,3 +492,302 @@ def test_what_is_overridden_is_checked_all_the_same(tmp_path: pathlib.Path) -> N
         "node.toml:6: peers.ct.rate = -1",
         'DICOM_NODE_AET = ""',
     ]
+
+
+PLACES = (
+    '[peers.p]\naet = "P"\nhost = "h"\n[destinations.d]\npeer = "p"\n'
+    '[destinations.e]\nkind = "folder"\nfolder = "x"\n'
+)
+
+FORWARDING = {
+    "a destination of no kind": (
+        "[destinations.x]\nlanes = 2",
+        "node.toml:9: destinations.x has no peer: give the name of a configured peer that has a host",
+    ),
+    "a folder destination without its folder": (
+        '[destinations.x]\nkind = "folder"',
+        'node.toml:9: destinations.x is of kind "folder" and has no folder: give the path of a folder',
+    ),
+    "a key of another kind": (
+        '[destinations.x]\nkind = "folder"\nfolder = "y"\nwindow = 4',
+        'node.toml:12: destinations.x.window: kind is "folder", and only "dicom" destinations have window',
+    ),
+    "a program in one text": (
+        '[destinations.x]\nkind = "command"\ncommand = "/usr/bin/run {in}"',
+        (
+            'node.toml:11: destinations.x.command = "/usr/bin/run {in}": give a program and its arguments, '
+            'as in ["/usr/bin/segment", "{in}", "{out}"]; write ["/usr/bin/run {in}"]'
+        ),
+    ),
+    "variables that are none": (
+        '[destinations.x]\nkind = "command"\ncommand = ["x"]\nenvironment = {"A B" = "1"}',
+        (
+            'node.toml:12: destinations.x.environment = {A B = "1"}: '
+            'give variables, as in {OMP_NUM_THREADS = "2"}; A B = "1" is none of them'
+        ),
+    ),
+    "retries that end before they begin": (
+        '[destinations.x]\npeer = "p"\nretry = "10m"\nretry_most = "5m"',
+        (
+            "node.toml:12: destinations.x.retry_most: retries begin at 600 s and are 300 s apart at most: "
+            "give a retry_most that is not shorter than retry"
+        ),
+    ),
+    "a moment for what is not verified": (
+        '[destinations.x]\npeer = "p"\nverify_after = "10m"',
+        (
+            "node.toml:11: destinations.x.verify_after: nothing is verified; "
+            'give verify = "commit" or "find" too'
+        ),
+    ),
+    "a calendar that there is not": (
+        '[destinations.x]\npeer = "p"\ncalendar = "night"\n[calendars.nights]\nhours = ["19:00-06:00"]',
+        'node.toml:11: destinations.x.calendar = "night": there is no such calendar; did you mean nights?',
+    ),
+    "hours that are none": (
+        '[calendars.x]\nhours = ["19:00-25:00"]',
+        (
+            'node.toml:10: calendars.x.hours = ["19:00-25:00"]: give a list of hours, as in '
+            '["07:30-12:00", "19:00-06:00"]; "19:00-25:00" is none of them'
+        ),
+    ),
+    "hours of no length": (
+        '[calendars.x]\nhours = ["19:00-19:00"]',
+        (
+            'node.toml:10: calendars.x.hours = ["19:00-19:00"]: give a list of hours, as in '
+            '["07:30-12:00", "19:00-06:00"]; "19:00-19:00" is none of them, it ends when it begins; '
+            "for all day leave hours away"
+        ),
+    ),
+    "a day that is none": (
+        '[calendars.x]\ndays = ["mon-frai"]',
+        (
+            'node.toml:10: calendars.x.days = ["mon-frai"]: give a list of days, as in ["mon-fri", "sun"]; '
+            '"mon-frai" is none of them, did you mean fri?'
+        ),
+    ),
+    "a zone that is none": (
+        '[calendars.x]\nzone = "Europe/Berln"',
+        (
+            'node.toml:10: calendars.x.zone = "Europe/Berln": '
+            "give the name of a time zone, as in Europe/Berlin; did you mean Europe/Berlin?"
+        ),
+    ),
+    "a holiday that is none": (
+        '[calendars.x]\nholidays = ["24.12.2026"]',
+        (
+            'node.toml:10: calendars.x.holidays = ["24.12.2026"]: '
+            'give a list of dates, as in ["2026-12-25", "2027-01-01"]; "24.12.2026" is none of them'
+        ),
+    ),
+    "a member that is no destination": (
+        '[groups.g]\nmembers = ["d", "f"]',
+        'node.toml:10: groups.g.members: there is no destination "f"; there are d, e',
+    ),
+    "a group in a group": (
+        '[groups.g]\nmembers = ["d"]\n[groups.h]\nmembers = ["g"]',
+        'node.toml:12: groups.h.members: "g" is a group; list the destinations themselves',
+    ),
+    "a group without members": (
+        "[groups.g]\nmembers = []",
+        (
+            "node.toml:10: groups.g.members = []: "
+            'give a list of names of destinations, as in ["pacs-a", "pacs-b"]; at least one'
+        ),
+    ),
+    "a group with the name of a destination": (
+        '[groups.d]\nmembers = ["e"]',
+        ("node.toml:9: groups.d is the name of a destination too: routes could mean either, so give another"),
+    ),
+    "a default that goes nowhere": (
+        '[routing]\ndefault = ["archive"]',
+        'node.toml:10: routing.default: there is no destination or group "archive"; there are d, e',
+    ),
+    "a route to nowhere": (
+        '[routes.r]\nwhen.Modality = "CT"',
+        (
+            "node.toml:9: routes.r has neither to nor discard: "
+            'say where it goes, as in to = ["archive"], or give a reason'
+        ),
+    ),
+    "a route that sends and discards": (
+        '[routes.r]\nto = ["d"]\ndiscard = "not wanted"',
+        "node.toml:10: routes.r.to: r discards, so nothing is sent; take one of them out",
+    ),
+    "a route to an unknown destination": (
+        '[groups.pair]\nmembers = ["d"]\n[routes.r]\nto = ["pairs"]',
+        'node.toml:12: routes.r.to: there is no destination or group "pairs"; did you mean pair?',
+    ),
+    "a route with the name of the default": (
+        '[routes.default]\nto = ["d"]',
+        (
+            "node.toml:9: routes.default: this name is taken, for what no route matches; "
+            "give another, or use default of [routing]"
+        ),
+    ),
+    "what is urgent and waits": (
+        '[routes.r]\nto = ["d"]\npriority = "urgent"\ncalendar = "c"\n[calendars.c]\ndays = ["sun"]',
+        (
+            'node.toml:12: routes.r.calendar: priority is "urgent", '
+            "and what is urgent does not wait for a calendar"
+        ),
+    ),
+    "a priority that is none": (
+        '[routes.r]\nto = ["d"]\npriority = "hihg"',
+        (
+            'node.toml:11: routes.r.priority = "hihg": give one of "urgent", "high", "normal" or "low"; '
+            'did you mean "high"?'
+        ),
+    ),
+    "a series that requires": (
+        '[routes.r]\nto = ["d"]\n[[routes.r.requires]]\nModality = "PT"',
+        'node.toml:11: routes.r.requires: level is "series", and only a "study" can require series',
+    ),
+    "a key of what is required": (
+        '[routes.r]\nto = ["d"]\nlevel = "study"\n[[routes.r.requires]]\nModalty = "PT"',
+        "node.toml:13: routes.r.requires.0.Modalty: there is no such element; did you mean Modality?",
+    ),
+    "a verdict before there is one": (
+        '[routes.r]\nto = ["d"]\nlevel = "instance"\nwhen.verdict = "complete"',
+        (
+            "node.toml:12: routes.r.when.verdict: verdict is known of settled series only: "
+            "leave it to routes of level series or study"
+        ),
+    ),
+    "a verdict that there is not": (
+        '[routes.r]\nto = ["d"]\nwhen.verdict = ["!partial", "whole"]',
+        'node.toml:11: routes.r.when.verdict = "whole": give one of complete, partial, inconsistent',
+    ),
+    "partial of what is not judged": (
+        '[routes.r]\nto = ["d"]\nlevel = "instance"\npartial = false',
+        'node.toml:12: routes.r.partial: level is "instance", which waits for no verdict; take it out',
+    ),
+    "a route behind one that takes everything": (
+        '[routes.a]\nto = ["d"]\nfinal = true\n[routes.b]\nto = ["e"]',
+        "node.toml:12: routes.b is never reached: route a before it has no condition and is final",
+    ),
+    "the first of all takes everything": (
+        '[routing]\nmode = "first"\n[routes.a]\nto = ["d"]\n[routes.b]\nto = ["e"]',
+        "node.toml:13: routes.b is never reached: route a before it has no condition and comes first",
+    ),
+    "a step without its name": (
+        '[routes.r]\nto = ["d"]\n[[routes.r.steps]]\nsyntax = "x"',
+        'node.toml:11: routes.r.steps.0: this is no step, say which one, as in step = "compress"',
+    ),
+    "steps in one table": (
+        '[routes.r]\nto = ["d"]\n[routes.r.steps]\nstep = "compress"',
+        (
+            'node.toml:11: routes.r.steps = {step = "compress"}: '
+            "these are tables, write [[routes.r.steps]] over each"
+        ),
+    ),
+    "a step with a date": (
+        '[routes.r]\nto = ["d"]\n[[routes.r.steps]]\nstep = "x"\nsince = 2026-01-01',
+        "node.toml:13: routes.r.steps.0.since = 2026-01-01: give a text, a number, or a list of these",
+    ),
+    "a policy that asks nobody": (
+        '[completeness.c]\nask = "pacs"',
+        'node.toml:10: completeness.c.ask = "pacs": there is no such peer; there are p',
+    ),
+    "a policy behind one for all": (
+        '[completeness.c]\nquiet = "5s"\n[completeness.mr]\nmodalities = ["MR"]',
+        (
+            "node.toml:11: completeness.mr is never reached: policy c before it names no peers and no "
+            "modalities, and takes everything"
+        ),
+    ),
+    "a time that is neither long nor false": (
+        "[completeness.c]\nreleased = true",
+        (
+            "node.toml:10: completeness.c.released = true: "
+            'give more than zero seconds, as in 30, "30s", "5m" or "7d", or false'
+        ),
+    ),
+    "workers that die too soon": (
+        '[queue]\ndead_after = "5s"',
+        (
+            "node.toml:10: queue.dead_after: a worker counts as dead after 5 s and gives a sign of life "
+            "every 2 s: let there be three in that time"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), FORWARDING.values(), ids=FORWARDING)
+def test_what_is_wrong_with_forwarding(tmp_path: pathlib.Path, text: str, message: str) -> None:
+    assert told(tmp_path, PLACES + text) == [message]
+
+
+CONDITIONS = {
+    "a regular expression that cannot be": (
+        'when.Modality = "~(CT"',
+        (
+            'when.Modality = "~(CT": give a value, a wildcard, a range, or a list of these; '
+            "the regular expression '(CT' cannot be (missing ): (CT)"
+        ),
+    ),
+    "any with nothing in it": (
+        "when.any = []",
+        (
+            "when.any = []: give conditions, as in "
+            'any = [{Modality = "CT"}, {StudyDescription = "*head*"}], of which one must hold'
+        ),
+    ),
+    "not with a text": (
+        'when.not = "CT"',
+        'when.not = "CT": give conditions, as in not = {Modality = "SR"}, which must not hold',
+    ),
+    "an element deep in a condition": (
+        'when.any = [{Modality = "CT"}, {not = {Modalty = "MR"}}]',
+        "when.any.not.Modalty: there is no such element; did you mean Modality?",
+    ),
+    "an element of a sequence": (
+        'when.RequestAttributesSequence.ScheduledProcedureStpID = "1"',
+        (
+            "when.RequestAttributesSequence.ScheduledProcedureStpID: there is no element "
+            "'ScheduledProcedureStpID'; did you mean ScheduledProcedureStepID?"
+        ),
+    ),
+    "what lies in no sequence": (
+        'when.PatientID.Modality = "1"',
+        "when.PatientID.Modality: PatientID is no sequence (LO), so that nothing lies in it",
+    ),
+    "a creator of a public element": (
+        """when.'0018,xx0C "X"' = "1\"""",
+        ('when."0018,xx0C \\"X\\"": \'0018,xx0C "X"\': only odd groups have private creators'),
+    ),
+    "everywhere": (
+        'when."**.PatientName" = "X"',
+        (
+            'when."**.PatientName": a condition looks in one place: '
+            "write the sequences that lead there instead of **"
+        ),
+    ),
+    "the same element twice": (
+        'when."0008,0060" = "CT"\nwhen."(0008,0060)" = "MR"',
+        ('when."(0008,0060)": this element stands there twice; give a list, or use all = [{...}, {...}]'),
+    ),
+    "an empty table": (
+        "when.RequestAttributesSequence = {}",
+        "when.RequestAttributesSequence: this is empty; give what is asked of it",
+    ),
+}
+
+
+@pytest.mark.parametrize("section", ["rules", "routes"])
+@pytest.mark.parametrize(("text", "message"), CONDITIONS.values(), ids=CONDITIONS)
+def test_what_is_wrong_with_a_condition(
+    tmp_path: pathlib.Path, section: str, text: str, message: str
+) -> None:
+    head = '[rules.r]\naction = "keep"\n' if section == "rules" else '[routes.r]\nto = ["d"]\n'
+    (found,) = told(tmp_path, PLACES + head + text)
+    assert found == f"node.toml:{11 + text.count(chr(10))}: {section}.r.{message}"
+
+
+def test_conditions_without_end_are_refused(tmp_path: pathlib.Path) -> None:
+    deep = "{" + "not = {" * 9 + 'Modality = "CT"' + "}" * 10
+    (found,) = told(tmp_path, f'{PLACES}[routes.r]\nto = ["d"]\nwhen = {deep}')
+    assert found.endswith(": conditions lie in each other more than 8 deep")
+    many = ", ".join(f'"0011,{number:04x}" = "1"' for number in range(0x1000, 0x1000 + 1001))
+    (found,) = told(tmp_path, f'{PLACES}[routes.r]\nto = ["d"]\nwhen = {{{many}}}')
+    assert found == "node.toml:11: routes.r.when has more than 1000 keys: make several of it"

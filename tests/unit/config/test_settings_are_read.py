@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import pathlib
 import pickle
 import re
@@ -10,7 +11,7 @@ import typing
 
 import pytest
 
-from node import config, config_tables, evaluate, model
+from node import config, config_tables, evaluate, model, orders
 
 EXAMPLE = pathlib.Path(__file__).parents[3] / "config" / "node.toml"
 
@@ -19,6 +20,12 @@ def load(tmp_path: pathlib.Path, text: str, **environ: str) -> model.Settings:
     path = tmp_path / "node.toml"
     path.write_text(text)
     return config.load(path, {}, environ)
+
+
+def with_every_line() -> str:
+    """The example with what is commented out in it."""
+    line_of_toml = re.compile(r"^# (?=\[\[?[a-z]+\.|[A-Za-z_]+(\.('[^']+'|[A-Za-z.]+))? = )")
+    return "\n".join(line_of_toml.sub("", line) for line in EXAMPLE.read_text().splitlines())
 
 
 def test_nothing_given_is_the_defaults() -> None:
@@ -33,14 +40,33 @@ def test_the_example_is_the_defaults_and_a_harmless_peer() -> None:
 
 
 def test_every_line_of_the_example_that_is_commented_out_works_too(tmp_path: pathlib.Path) -> None:
-    lines = EXAMPLE.read_text().splitlines()
-    text = "\n".join(re.sub(r"^# (?=\[\[?[a-z]+\.|[a-z_]+(\.[A-Za-z]+)? = )", "", line) for line in lines)
-    settings = load(tmp_path, text)
+    settings = load(tmp_path, with_every_line())
     assert settings.storage.retention == model.RetentionSettings(90 * 86400.0, 2 * 10**12)
     assert settings.tls.client_certificate
     assert [peer.name for peer in settings.peers] == ["workstation", "ct1", "pacs"]
     assert [(one.name, len(one.steps)) for one in settings.coerce] == [("tidy", 2)]
+    assert [one.kind for one in settings.destinations] == list(orders.Kind)
     assert settings.destinations[0].coerce == "tidy"
+    assert settings.destinations[2].environment == {"OMP_NUM_THREADS": "2"}
+    assert [group.members for group in settings.groups] == [("archive", "research")]
+    assert settings.calendars[0].days == {0, 1, 2, 3, 4, 6}
+    assert settings.calendars[0].hours == ((datetime.time(19), datetime.time(6)),)
+    assert [policy.name for policy in settings.completeness] == ["mr"]
+    assert dataclasses.replace(settings.completeness[0], peers=(), modalities=(), ask=None) == orders.Policy(
+        "mr"
+    )
+    assert [route.name for route in settings.routes] == ["stroke", "scouts", "pet-ct", "research"]
+    assert [route.level.value for route in settings.routes[:3]] == ["instance", "series", "study"]
+    assert settings.routes[3].when == evaluate.of(
+        {
+            "StudyDescription": "*research*",
+            "verdict": "complete",
+            "RequestAttributesSequence.ScheduledProcedureStepID": "R*",
+            '0019,xx0C "SIEMENS MR HEADER"': ">=1000",
+        }
+    )
+    assert settings.routes[2].requires[1] == evaluate.of({"Modality": "CT", "instances": ">=100"})
+    assert settings.routes[3].steps == (orders.StepSetting("compress", {"syntax": "JPEG2000Lossless"}),)
     assert [rule.name for rule in settings.rules] == ["no-reports", "research", "ward", "test-patients"]
     assert settings.rules[1].keep == 14 * 86400.0
     assert settings.rules[2].coerce == "tidy"
@@ -169,9 +195,7 @@ def test_settings_cross_to_another_process() -> None:
 
 
 def test_values_have_the_types_that_the_settings_declare(tmp_path: pathlib.Path) -> None:
-    lines = EXAMPLE.read_text().splitlines()
-    text = "\n".join(re.sub(r"^# (?=\[\[?[a-z]+\.|[a-z_]+(\.[A-Za-z]+)? = )", "", line) for line in lines)
-    settings = load(tmp_path, text)
+    settings = load(tmp_path, with_every_line())
     for part in (
         settings.node,
         settings.log,
