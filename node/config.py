@@ -19,6 +19,7 @@ from node import (
     config_fit,
     config_fit_routes,
     config_lines,
+    config_schedules,
     config_when,
     errors,
     model,
@@ -263,6 +264,7 @@ class _Reader:
         )
         config_fit.check(fit)
         config_fit_routes.check(fit)
+        config_schedules.check(fit)
         if self._mistakes:
             raise Mistakes([text for _, text in sorted(self._mistakes)])
         return model.Settings(**parts, **made, coerce=tuple(self._coerce.values()))

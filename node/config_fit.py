@@ -1,4 +1,4 @@
-"""What of a configuration must fit together: TLS, peers, rules, coercions, schedules."""
+"""What of a configuration must fit together: TLS, peers, rules, coercions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ def check(parts: Parts) -> None:
     _tls(parts)
     _peers(parts)
     _rules(parts)
-    _schedules(parts)
 
 
 def among(name: str, names: Iterable[str]) -> str:
@@ -101,13 +100,3 @@ def _rules(parts: Parts) -> None:
                 ("rules", rule.name),
                 f" is never reached: rule {always[0]} before it has no condition and takes everything",
             )
-
-
-def _schedules(parts: Parts) -> None:
-    for schedule in parts.made["schedules"]:
-        path = ("schedules", schedule.name)
-        if (schedule.at is None) == (schedule.every is None):
-            have = "has neither at nor every" if schedule.at is None else "has both at and every"
-            parts.tell(path, f' {have}: give one of them, as in at = "03:30" or every = "6h"')
-        if schedule.rate is not None and schedule.job is not model.Job.SCRUB:
-            parts.tell((*path, "rate"), f': job is "{schedule.job}", and only "scrub" has a rate')

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from node import config_hours as hours
+from node import config_schedules as schedules
 from node import config_values as kinds
 from node import model, orders
 
@@ -215,16 +216,7 @@ NAMED: Mapping[str, Table] = {
         renamed={"for": "keep"},
         inner=("when",),
     ),
-    "schedules": Table(
-        {
-            "job": kinds.choice(model.Job),
-            "at": kinds.TIME_OF_DAY,
-            "every": kinds.WAIT,
-            "rate": kinds.size_from(1),
-        },
-        model.Schedule,
-        required=("job",),
-    ),
+    "schedules": Table(schedules.KEYS, model.Schedule, required=("job",)),
 }
 
 STEPS = "coerce"  # its tables come in lists, [[coerce.NAME]]; what stands in them is node.steps.coerce's

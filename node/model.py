@@ -295,7 +295,7 @@ class Schedule:
     job: Job  # what runs
     at: str | None = None  # "HH:MM", daily
     every: float | None = None  # seconds between runs
-    cron: str | None = None  # an expression of five fields, as node.queue.cron reads it
+    cron: str | None = None  # an expression of five fields, as node.cron reads it
     zone: str | None = None  # IANA name of the time zone of `at` and `cron`; None: the host's
     calendar: str | None = None  # it runs only while this is open; None: at any time
     missed: Missed = Missed.ONCE  # what becomes of runs that could not be

@@ -9,8 +9,7 @@ import datetime
 import functools
 from collections.abc import Iterator
 
-from node import model, orders
-from node.queue import cron, zones
+from node import cron, model, orders, zones
 
 GRACE = 300.0  # seconds that a run may be late and is still no missed one
 AHEAD = datetime.timedelta(days=400)  # so far is looked for a change of a calendar

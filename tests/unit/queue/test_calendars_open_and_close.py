@@ -8,8 +8,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from node import errors, orders
-from node.queue import windows, zones
+from node import errors, orders, zones
+from node.queue import windows
 
 UTC = datetime.UTC
 

@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from node.queue import cron, zones
+from node import cron, zones
 
 UTC = datetime.UTC
 BERLIN = "Europe/Berlin"

@@ -12,7 +12,7 @@ import datetime
 import re
 from collections.abc import Iterator, Mapping
 
-from node.queue import zones
+from node import zones
 
 _MINUTE = datetime.timedelta(minutes=1)
 _DAY = datetime.timedelta(days=1)
