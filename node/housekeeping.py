@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from node import jobs, model, upkeep
+from node import expected, forward, jobs, model, pull, upkeep
 
 if TYPE_CHECKING:
     from node import roles
@@ -17,18 +17,44 @@ def runners(
 ) -> dict[model.Job, jobs.Runner]:
     """Return what runs for each job; a run breaks off between two instances when told to stop."""
 
-    def retention(_schedule: model.Schedule) -> str:
+    def retention(_schedule: model.Schedule, _tell: jobs.Tell) -> str:
         policy = shared.settings.storage.retention
         done = upkeep.retention(shared.data, database, policy, stop=stop.is_set)
         if done.instances:
             shared.counts.removed("retention", done.instances, done.bytes)
         return f"{done.instances} instances in {done.series} series removed"
 
-    def scrub(schedule: model.Schedule) -> str:
-        seen = upkeep.scrub_store(shared.data, database, rate=schedule.rate, stop=stop.is_set)
+    def scrub(schedule: model.Schedule, tell: jobs.Tell) -> str:
+        seen = upkeep.scrub_store(
+            shared.data,
+            database,
+            rate=schedule.rate,
+            stop=stop.is_set,
+            seen=lambda instances, _size: tell(f"{instances} instances verified"),
+        )
         corrupt = sum(finding.state is model.Held.CORRUPT for finding in seen.findings)
         missing = len(seen.findings) - corrupt
         shared.counts.scrubbed(sound=seen.instances - len(seen.findings), corrupt=corrupt, missing=missing)
         return f"{seen.instances} instances verified, {corrupt} corrupt, {missing} missing"
 
-    return {model.Job.RETENTION: retention, model.Job.SCRUB: scrub}
+    def asked(schedule: model.Schedule, tell: jobs.Tell) -> pull.Job:
+        peer = expected.peer(shared.settings, schedule, schedule.peer)
+        return pull.Job(shared.data, database, shared.settings, peer, schedule.by, stop, tell)
+
+    def fetch(schedule: model.Schedule, tell: jobs.Tell) -> str:
+        return pull.pull(asked(schedule, tell), schedule)
+
+    def prefetch(schedule: model.Schedule, tell: jobs.Tell) -> str:
+        listed = expected.today(shared.settings, database, schedule)
+        return pull.prefetch(asked(schedule, tell), schedule, listed)
+
+    def send(schedule: model.Schedule, tell: jobs.Tell) -> str:
+        return forward.forward(shared.data, database, shared.settings, schedule, stop=stop, tell=tell)
+
+    return {
+        model.Job.RETENTION: retention,
+        model.Job.SCRUB: scrub,
+        model.Job.PULL: fetch,
+        model.Job.PREFETCH: prefetch,
+        model.Job.FORWARD: send,
+    }

@@ -118,16 +118,23 @@ class Shared:
             stop = threading.Event()
             runners = housekeeping.runners(self, database, stop)
             clockwork = jobs.Clockwork(
+                self.data,
                 database,
                 self.settings.schedules,
                 runners,
                 self.counts,
+                calendars=self.settings.calendars,
                 sweep=lambda: self._sweep(database),
             )
-            with _beside(line, "clockwork", lambda: clockwork.run(stop), stop.set):
+
+            def end() -> None:
+                stop.set()
+                clockwork.wake()
+
+            with _beside(line, "clockwork", lambda: clockwork.run(stop), end):
                 line.ready()
                 for settings in self._updates(line):
-                    clockwork.schedules = settings.schedules
+                    clockwork.apply(settings.schedules, settings.calendars)
 
     def _sweep(self, database: db.Database) -> None:
         from node import upkeep, worklist

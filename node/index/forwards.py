@@ -15,7 +15,6 @@ from node.index import holdings, tables
 _CHUNK = 500  # row keys in one statement
 
 _study, _series, _instance = tables.study.c, tables.series.c, tables.instance.c
-_delivery = tables.delivery.c
 
 
 class Series(NamedTuple):
@@ -54,21 +53,6 @@ def below(connection: sqlalchemy.Connection, level: model.Level, rows: Sequence[
             ones = list(several)
             first = ones[0]
             yield Series(first[0], first[1], first[2], tuple((row[3], row[4]) for row in ones))
-
-
-def owed_or_sent(
-    connection: sqlalchemy.Connection, destinations: Sequence[str], instances: Iterable[int]
-) -> set[int]:
-    """Those of the instances that one of the destinations has, or is to get."""
-    statement = sqlalchemy.select(_delivery.instance_key).where(
-        _delivery.destination.in_(destinations),
-        _delivery.instance_key.in_(bindparam("rows", expanding=True)),
-    )
-    rows = list(instances)
-    found: set[int] = set()
-    for start in range(0, len(rows), _CHUNK):
-        found.update(connection.execute(statement, {"rows": rows[start : start + _CHUNK]}).scalars())
-    return found
 
 
 _COUNTS = {

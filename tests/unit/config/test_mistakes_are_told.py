@@ -280,8 +280,10 @@ WHAT_DOES_NOT_FIT = {
         ),
     ),
     "a query that is no keys": (
-        '[peers.p]\naet = "P"\nhost = "h"\n[schedules.s]\njob = "pull"\nat = "01:00"\npeer = "p"\n'
-        "query = {StudyDate = 5}",
+        (
+            '[peers.p]\naet = "P"\nhost = "h"\n[schedules.s]\njob = "pull"\nat = "01:00"\npeer = "p"\n'
+            "query = {StudyDate = 5}"
+        ),
         (
             "node.toml:8: schedules.s.query = {StudyDate = 5}: give keys of a query, "
             'as in {StudyDate = "-1d..today", Modality = "CT"}; StudyDate = 5 is none of them'
