@@ -320,7 +320,7 @@ class _Reader:
             if not _plain(value):
                 self._at((*path, key), f" = {kinds.show(value)}: give a text, a number, or a list of these")
                 return None
-        return orders.StepSetting(name, options)
+        return orders.StepSetting(name, options, self._in_file(path).source)
 
     def _values(self, path: Key, table: tables.Table) -> dict[str, object] | None:
         """Return the fields that are given, or None when one of them is wrong."""

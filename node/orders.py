@@ -44,6 +44,7 @@ class StepSetting:
 
     step: str  # its name in the table of steps: coerce, compress, ...
     options: Mapping[str, object] = dataclasses.field(default_factory=dict)  # its parameters
+    place: str = dataclasses.field(default="", compare=False)  # FILE:LINE in the configuration
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

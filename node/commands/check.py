@@ -81,6 +81,7 @@ def look(settings: model.Settings, *, peers: bool = False) -> Iterator[Finding]:
     yield from _coercions(settings)
     for rule in settings.rules:
         yield Finding("rule", True, f"{rule.name}: {_rule(rule)}")
+    yield from _forwarding(settings)
     yield from _schedules(settings)
     if peers:
         yield from _peers(settings)
@@ -173,15 +174,17 @@ def _rule(rule: model.Rule) -> str:
     )
 
 
+def _forwarding(settings: model.Settings) -> Iterator[Finding]:
+    from node.commands import forwarding
+
+    yield from (Finding(*found) for found in forwarding.look(settings))
+
+
 def _schedules(settings: model.Settings) -> Iterator[Finding]:
-    import datetime
+    from node.commands import schedules
 
-    from node.queue import windows
-
-    now = datetime.datetime.now().astimezone()
     for schedule in settings.schedules:
-        due = windows.next_run(schedule, None, now)
-        yield Finding("schedule", True, f"{schedule.name}: {schedule.job.value}, next {due:%Y-%m-%d %H:%M}")
+        yield _finding("schedule", functools.partial(schedules.described, schedule, settings))
 
 
 def _peers(settings: model.Settings) -> Iterator[Finding]:

@@ -75,7 +75,7 @@ def _start(part: str, config: pathlib.Path | None, **flags: object) -> None:
 
 
 def _settings(config: pathlib.Path | None, **flags: object) -> model.Settings:
-    """The settings, coercions checked as well: a mistake in one is told at the start or reload, not later."""
+    """The settings, coercions and steps checked too: a mistake is told at the start or reload, not later."""
     settings = options.settings(config, **flags)  # type: ignore[arg-type]
     if settings.coerce:
         from node.steps import coerce  # knows all of DICOM's elements, which takes a moment
@@ -83,6 +83,10 @@ def _settings(config: pathlib.Path | None, **flags: object) -> model.Settings:
         at_receipt = {rule.coerce for rule in settings.rules}
         for one in settings.coerce:
             coerce.configured(one, receipt=one.name in at_receipt)
+    if settings.routes or settings.destinations:
+        from node.commands import forwarding
+
+        forwarding.refuse(settings)
     return settings
 
 
