@@ -35,6 +35,7 @@ COMMANDS = {
     "steps": "steps",
     "edit": "edit",
     "rules": "rules",
+    "schedules": "schedules",
     "faulty-pacs": "faulty_pacs",
     "audit": "audit",
     "scrub": "scrub",

@@ -27,7 +27,7 @@ def forward(
     tell: Callable[[str], None],
 ) -> str:
     """Owe the destinations of a schedule what they have not got of what matches its query."""
-    rows, cut = _found(database, question(schedule, settings))
+    rows, cut = _found(database, question(schedule))
     by_name = {group.name: group for group in settings.groups}
     targets = [by_name.get(name, name) for name in schedule.to]
     made = seen = series = 0
@@ -45,7 +45,7 @@ def forward(
     return words + (", more than the limit" if cut else "")
 
 
-def question(schedule: model.Schedule, settings: model.Settings) -> model.Query:
+def question(schedule: model.Schedule) -> model.Query:
     """The query of a schedule; raises UsageError where it says something that the index cannot match.
 
     A key that is not looked at would send everything.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import pathlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -236,12 +237,43 @@ class Clockwork:
 
 def hold(data: layout.Data, schedule: str) -> layout.Lock | None:
     """Keep everybody else from running it; None: somebody does."""
-    folder = data.root / "run" / "schedules"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    path = _lock(data, schedule)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     try:
-        return layout.Lock(folder / f"{schedule}.lock", f"schedule {schedule}")
+        return layout.Lock(path, f"schedule {schedule}")
     except errors.UsageError:
         return None
+
+
+def _lock(data: layout.Data, schedule: str) -> pathlib.Path:
+    return data.root / "run" / "schedules" / f"{schedule}.lock"
+
+
+def ask(data: layout.Data, database: db.Database, schedule: str) -> datetime.datetime:
+    """Want a run at once, whatever its time; raises UsageError while one runs."""
+    if layout.held(_lock(data, schedule)):
+        raise errors.UsageError(f"{schedule} runs already: see `dicom-node schedules`")
+    now = _now()
+    with database.write() as connection:
+        said = runs.load(connection, schedule) or runs.Run(now, runs.State.WAITING)
+        wanted = dataclasses.replace(said, state=runs.State.ASKED, again=None)
+        runs.save(connection, schedule, wanted, now)
+    return now
+
+
+def ahead(
+    data: layout.Data,
+    schedule: model.Schedule,
+    said: runs.Run | None,
+    now: datetime.datetime,
+    calendar: orders.Calendar | None = None,
+) -> datetime.datetime | None:
+    """When a schedule is begun next, for people; None: it runs."""
+    if layout.held(_lock(data, schedule.name)):
+        return None
+    if said is None:
+        return windows.next_run(schedule, None, now, calendar)
+    return due(schedule, said, now, calendar)
 
 
 def due(
