@@ -80,7 +80,7 @@ class Folder:
         for number in range(1, _OTHERS + 1):
             name = incoming.sop_instance if number == 1 else f"{incoming.sop_instance}-{number}"
             path = folder / f"{name}.dcm"
-            if _claim(incoming.path, path):
+            if claim(incoming.path, path):
                 return (Kept.NEW if number == 1 else Kept.OTHER), path
             if _same(path, incoming):
                 incoming.path.unlink()
@@ -166,7 +166,7 @@ def _name(uid: str) -> str:
     return "no-uid-" + hashlib.sha256(uid.encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def _claim(source: pathlib.Path, target: pathlib.Path) -> bool:
+def claim(source: pathlib.Path, target: pathlib.Path) -> bool:
     """Rename without ever replacing a file; whether the name was free."""
     try:
         os.link(source, target)
@@ -178,7 +178,11 @@ def _claim(source: pathlib.Path, target: pathlib.Path) -> bool:
             os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
         except FileExistsError:
             return False
-        os.replace(source, target)
+        try:
+            os.replace(source, target)
+        except OSError:
+            target.unlink()  # it is ours, and empty
+            raise
         return True
     source.unlink()
     return True

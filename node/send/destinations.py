@@ -10,23 +10,20 @@ import collections
 import contextlib
 import datetime
 import functools
+import pathlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from node import errors, model, orders
 from node.files import layout
 from node.index import db
-from node.send import base, dimse, link, memory, peers
+from node.send import base, dimse, folder, link, memory, peers, program
 from node.send import pace as pacing
 from node.wire import association
 
 KEPT_OPEN = 5.0  # seconds that an association waits for its next use
 _PROBE = association.Timeouts(request=10.0, pdu=10.0, idle=10.0)
-
-# Takes files that a program made back into the node, for the source `command:NAME`; how many it took.
-# Raises errors.NodeError: then none of them counts as taken.
-Accept = Callable[[Sequence[str], str], int]
 
 
 class Sender(base.Sender, Protocol):
@@ -52,7 +49,7 @@ class Senders:
         *,
         transcoder: base.Transcoder | None = None,
         database: db.Database | None = None,
-        accept: Accept | None = None,
+        accept: program.Accept | None = None,
         workers: Callable[[], int] = _one,
         idle: float = KEPT_OPEN,
     ) -> None:
@@ -65,7 +62,9 @@ class Senders:
         self._memories = memory.Memories(database)
         self._paces: dict[str, pacing.Pace] = {}
         self._open: collections.Counter[str] = collections.Counter()  # sends under way, by destination
+        self._swept: set[pathlib.Path] = set()  # folders that were looked through
         self._lock = threading.Lock()
+        program.sweep(self._programs)
 
     def sender(
         self, destination: orders.Destination, consignment: orders.Consignment | None = None
@@ -74,8 +73,17 @@ class Senders:
         match destination.kind:
             case orders.Kind.DICOM:
                 return self._dicom(destination, consignment)
-            case _:
-                raise errors.UsageError(f"{destination.name}: nothing sends to a {destination.kind} yet")
+            case orders.Kind.FOLDER:
+                return self._folder(destination)
+            case orders.Kind.COMMAND:
+                return program.Program(
+                    destination,
+                    self._programs,
+                    accept=self._accept,
+                    transcoder=self._transcoder,
+                    largest=self._settings.limits.max_instance,
+                    reserve=self._settings.storage.min_free,
+                )
 
     def probe(self, destination: orders.Destination) -> None:
         """Find out whether a destination is there; raises errors.NodeError with the reason when it is not."""
@@ -83,8 +91,11 @@ class Senders:
             case orders.Kind.DICOM:
                 calling = self._calling(destination)
                 dimse.echo(self._peer(destination), self._settings, calling=calling, timeouts=_PROBE)
-            case _:
-                raise errors.UsageError(f"{destination.name}: nothing sends to a {destination.kind} yet")
+            case orders.Kind.FOLDER:
+                folder.probe(_root(destination))
+            case orders.Kind.COMMAND:
+                if wrong := program.check(destination.command):
+                    raise errors.UsageError(f"destination {destination.name}: command: {wrong}")
 
     def lanes(self, destination: orders.Destination) -> int:
         """How many lanes at once are worth having: those configured, or fewer where it refused more."""
@@ -105,7 +116,21 @@ class Senders:
         """Release what waits for its next use."""
         self._pool.close()
 
-    # -- DICOM ----------------------------------------------------------------------------------
+    # -- each kind ------------------------------------------------------------------------------
+
+    @property
+    def _programs(self) -> pathlib.Path:
+        """Where programs work."""
+        return self._data.root / "run" / "programs"
+
+    def _folder(self, destination: orders.Destination) -> Sender:
+        root = _root(destination)
+        with self._lock:
+            first = root not in self._swept
+            self._swept.add(root)
+        if first:
+            folder.sweep(root)
+        return folder.Folder(destination, root, transcoder=self._transcoder, pace=self._pace(destination))
 
     def _peer(self, destination: orders.Destination) -> model.Peer:
         for peer in self._settings.peers:
@@ -155,3 +180,9 @@ class Senders:
             counting=functools.partial(self._under_way, destination.name),
             priority=1 if urgent else 0,
         )
+
+
+def _root(destination: orders.Destination) -> pathlib.Path:
+    if destination.folder is None:
+        raise errors.UsageError(f"destination {destination.name} names no folder")
+    return destination.folder
