@@ -22,6 +22,7 @@ from node.dicom import header
 from node.files import disk as disks
 from node.files import layout, ledger, position, reader, spool
 from node.index import db, ingest, lookup
+from node.queue import bell
 from node.steps import presented
 
 BATCH_RECORDS = 256
@@ -180,6 +181,8 @@ class Adopter:
             self._committed[one.slot] = one.place
             one.publish_adopted(one.place)
             failpoints.hit("adopt.after-publish")
+        if adopted:
+            bell.ring(self._data)  # the routers look at what is new
         if self._dirty >= _CHECKPOINT_BYTES:
             self._begin_checkpoint()
         return adopted

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from node import orders
+from node import conditions, orders
 from node.dicom import gaps, mpps
 
 BUILT_IN = orders.Policy("built-in")  # what holds where no configured policy fits
@@ -101,9 +101,10 @@ def policy(
 ) -> orders.Policy:
     """The first policy that fits a sender and a modality."""
     for one in policies:
-        if one.peers and peer not in one.peers and source not in one.peers:
+        # As the rules at receipt compare: with wildcards, and case tells two AE titles apart.
+        if one.peers and not conditions.holds(one.peers, (peer, source), exact_case=True):
             continue
-        if one.modalities and (modality or "") not in one.modalities:
+        if one.modalities and not conditions.holds(one.modalities, (modality or "",)):
             continue
         return one
     return BUILT_IN
@@ -125,6 +126,12 @@ def judge(signals: Signals, policy: orders.Policy) -> Judgement:
         wait = min(wait, ASK_AGAIN)
     reasons = (*_times(signals, by), *(one.words for one in findings))
     return Judgement(by, verdict, reasons, max(wait, _FEW), ask)
+
+
+def earliest(signals: Signals, policy: orders.Policy) -> float:
+    """Seconds until time alone may settle it, whatever the signals that cost a look say; 0: now."""
+    by, wait = _trigger(signals, policy, held_up=False, final=False)
+    return wait if by is None else 0.0
 
 
 def _trigger(

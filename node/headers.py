@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection
 
 from node import errors, model
-from node.dicom import identifier, scan
+from node.dicom import header, identifier, scan
 from node.files import layout
 from node.send import base
 from node.steps import presented
@@ -25,6 +25,19 @@ class Headers:
         """These elements of an instance, absent ones left out; raises BadData, NotFound, StorageFailed."""
         item = self._presenter.item(held)
         return identifier.pick(self._table(item, max(tags) + 1), tags)
+
+    def texts(self, held: model.Instance, names: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """The values of elements as `header.texts` gives them; raises as `fields` does."""
+        item = self._presenter.item(held)
+        if item.change is not None:
+            made = item.change(_read(item, MOST), item.syntax)
+            return header.texts(made.tobytes(), made.syntax, names)
+        if item.size > FIRST and not scan.encoding(item.syntax).deflated:
+            try:
+                return header.texts(_read(item, FIRST), item.syntax, names)
+            except errors.BadData:
+                pass  # they reach further
+        return header.texts(_read(item, MOST), item.syntax, names)
 
     def _table(self, item: base.Item, stop: int) -> scan.Table:
         if item.change is not None:

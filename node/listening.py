@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from node import commit, log, model, receive, retrieve, state, supervise, transcoding, worklist
-from node.files import journal, reader, spool
+from node import commit, log, model, receive, reported, retrieve, state, supervise, transcoding, worklist
+from node.files import journal, live, reader, spool
 from node.index import db, witness
-from node.scp import archive, conflict, echo, find, get, move, mpps, store, suboperations, watch
+from node.queue import bell
+from node.scp import archive, conflict, echo, event, find, get, move, mpps, store, suboperations, watch
 from node.scp import commit as committing
 from node.scp import worklist as listing
 from node.send import link
@@ -50,8 +52,10 @@ class Listener:
         self._spool.sweep(lambda: reader.spooled_names(data, slot))
         self._watermark = Watermark(settings, counts)
         self._receiver = receive.Receiver(data, self._journal, self._spool)
-        self._store = store.Store(self._receiver, counts, paces=shared.paces)
+        self._live = live.Live(data, slot)  # which associations bring which series, for the routers
+        self._store = store.Store(self._receiver, counts, paces=shared.paces, open_=self._live)
         self._committer = commit.Committer(database, data, _reach(settings), counts)
+        self._outcomes = reported.Outcomes(database, data, settings, counts)
         self._watch = watch.Watch()
         answerers = archive.services(database, data, lambda: settings.node.aet, self._watch)
         self._lists = worklist.Lists(database, settings.worklist)
@@ -74,10 +78,11 @@ class Listener:
                 command.Field.C_MOVE: self._move,
                 command.Field.C_GET: get.Get(retriever, counts, transcoder=self._transcoder),
                 **committing.Commit(self._committer, counts).handlers(),
-                **mpps.Mpps(database, counts, witness.Witness(data)).handlers(),
+                **event.Event(self._outcomes).handlers(),
+                **self._steps(mpps.Mpps(database, counts, witness.Witness(data)).handlers()),
             },
             settings.limits,
-            Journalist(counts, line, self._store.ended),
+            Journalist(counts, line, self._ended),
             slots=shared.slots.of(number - 1),
             congested=self._watermark.congested,
         )
@@ -100,6 +105,7 @@ class Listener:
         self._find.most = settings.limits.answers
         self._lists.apply(settings.worklist)
         self._committer.reach = _reach(settings)
+        self._outcomes.settings = settings
         self._move.reach = move.Reach(settings)
         refuse = settings.storage.on_conflict is model.OnConflict.REFUSE
         self._store.allowed = conflict.RefuseConflicts(self._database, self._data) if refuse else None
@@ -116,8 +122,29 @@ class Listener:
         self._links.close()
         self._transcoder.close()
         self._watch.close()
+        self._live.close()
         self._spool.close()
         self._journal.close()
+
+    def _ended(self, link: association.Association) -> None:
+        """An association is over: what it brought may be settled by that."""
+        if self._store.ended(link):
+            bell.ring(self._data)
+
+    def _steps(self, handlers: Mapping[int, acceptor.Handler]) -> dict[int, acceptor.Handler]:
+        """The handlers of performed procedure steps; a change may settle a series."""
+
+        def changed(
+            handler: acceptor.Handler, link: association.Association, message: association.Message
+        ) -> None:
+            handler(link, message)
+            self._live.stepped()
+            bell.ring(self._data)
+
+        return {
+            field: handler if field == command.Field.N_GET else functools.partial(changed, handler)
+            for field, handler in handlers.items()
+        }
 
 
 def _degraded(slot: str, why: str, counts: metrics.Metrics) -> None:

@@ -84,7 +84,6 @@ def consignment_ended(
     study: str,
     series: str,
     route: str,
-    state: str,
     sent: int,
     size: int,
     seconds: float,
@@ -115,3 +114,70 @@ def delivery_dead(
 ) -> None:
     """An instance is given up for a destination."""
     _emit(DEBUG, "delivery_dead", "instance is given up for this destination", locals())
+
+
+# -- completeness and decisions -----------------------------------------------------------------
+
+
+def series_settled(
+    *, study: str, series: str, revision: int, verdict: str, by: str, instances: int, policy: str
+) -> None:
+    """A series is settled."""
+    _emit(INFO, "series_settled", "series is settled", locals())
+
+
+def study_settled(*, study: str, revision: int, verdict: str, series: int, instances: int) -> None:
+    """All series of a study are settled."""
+    _emit(INFO, "study_settled", "study is settled", locals())
+
+
+def decided(
+    *, study: str, series: str, revision: int, route: str, destinations: str, discard: str = ""
+) -> None:
+    """A route had an effect; the values on which it matched may be a patient's, and are not told."""
+    _emit(INFO, "decided", "route decides", locals())
+
+
+def header_unread(*, study: str, series: str, sop_instance: str, error: str | BaseException) -> None:
+    """The header that routes ask about cannot be read: they are asked without it."""
+    _emit(WARNING, "header_unread", "header cannot be read, routes are asked without it", locals())
+
+
+def peer_not_asked(*, peer: str, series: str, error: str | BaseException) -> None:
+    """A peer did not say how many instances of a series it has."""
+    _emit(WARNING, "peer_not_asked", "peer does not say how many instances it has", locals())
+
+
+def router_waits(*, error: BaseException, retry_in: float) -> None:
+    """The database or the disk refused; what has come is looked at again."""
+    _emit(WARNING, "router_waits", "settling waits for the database or the disk", locals())
+
+
+# -- verification -------------------------------------------------------------------------------
+
+
+def verification_asked(*, destination: str, consignment: int, transaction: str, instances: int) -> None:
+    """A destination has taken a request for storage commitment of what it was sent."""
+    _emit(INFO, "verification_asked", "destination is asked to commit to what it was sent", locals())
+
+
+def verification_delayed(*, destination: str, consignments: int, error: str | BaseException) -> None:
+    """A destination could not be asked whether it keeps what it was sent."""
+    _emit(WARNING, "verification_delayed", "destination could not be asked what it keeps", locals())
+
+
+def verified(
+    *, destination: str, consignment: int, kept: int, missing: int, dead: int, state: str, error: str = ""
+) -> None:
+    """A destination said what it keeps of what it was sent."""
+    _emit(
+        WARNING if missing else INFO,
+        "verified",
+        "destination keeps what it was sent" if not missing else "destination does not keep all it was sent",
+        locals(),
+    )
+
+
+def report_refused(*, status: int, why: str, transaction: str, calling: str, address: str) -> None:
+    """A report on a storage commitment could not be taken."""
+    _emit(WARNING, "report_refused", "storage commitment report refused", locals())

@@ -112,9 +112,9 @@ class Shared:
         return functools.partial(self._work, number)
 
     def _work(self, number: int, line: supervise.Line) -> None:
-        from node import housekeeping
+        from node import complete, housekeeping, verify
 
-        with self._process(f"work-{number}"), self._database() as database:
+        with self._process(f"work-{number}"), self._database() as database, contextlib.ExitStack() as stack:
             stop = threading.Event()
             runners = housekeeping.runners(self, database, stop)
             clockwork = jobs.Clockwork(
@@ -131,10 +131,24 @@ class Shared:
                 stop.set()
                 clockwork.wake()
 
+            router = complete.Router(database, self.data, self.settings, f"router-{number}")
+            stack.callback(router.close)
+
+            def end_router() -> None:
+                stop.set()
+                router.wake()
+
+            stack.enter_context(_beside(line, "router", lambda: router.run(stop), end_router))
+            verifier = verify.Verifier(
+                database, self.data, self.settings, self.counts, name=f"work-{number}"
+            )
+            stack.enter_context(_beside(line, "verifier", verifier.run, verifier.end))
             with _beside(line, "clockwork", lambda: clockwork.run(stop), end):
                 line.ready()
                 for settings in self._updates(line):
                     clockwork.apply(settings.schedules, settings.calendars)
+                    router.apply(settings)
+                    verifier.apply(settings)
 
     def _sweep(self, database: db.Database) -> None:
         from node import upkeep, worklist

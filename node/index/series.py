@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Sequence
 
 import sqlalchemy
 from sqlalchemy import bindparam
@@ -60,6 +61,18 @@ _QUIET = (
     .order_by(_series.last_arrival)
     .limit(bindparam("limit"))
 )
+
+
+_EACH = _FACTS.where(_series.key.in_(bindparam("keys", expanding=True))).order_by(_series.key)
+_CHUNK = 500  # keys in one statement
+
+
+def each(connection: sqlalchemy.Connection, keys: Sequence[int]) -> list[Facts]:
+    """How these series stand, in the order of their keys; without those that are held no more."""
+    found: list[Facts] = []
+    for start in range(0, len(keys), _CHUNK):
+        found += map(_facts, connection.execute(_EACH, {"keys": list(keys[start : start + _CHUNK])}))
+    return found
 
 
 def facts(connection: sqlalchemy.Connection, study: str, series: str) -> Facts | None:
