@@ -101,7 +101,7 @@ class Senders:
         """How many lanes at once are worth having: those configured, or fewer where it refused more."""
         if destination.kind is not orders.Kind.DICOM:
             return destination.lanes
-        known = self._memories.read(destination.name, self._fingerprint(destination))
+        known = self._memories.last(destination.name, self._fingerprint(destination))
         return known.most(destination.lanes, datetime.datetime.now(datetime.UTC))
 
     def apply(self, settings: model.Settings) -> None:

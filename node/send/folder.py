@@ -100,25 +100,31 @@ class Folder:
     def _one(self, item: base.Item, buffer: bytearray, directories: set[pathlib.Path]) -> base.Result:
         begun = time.monotonic()
         try:
-            if self._cut:
-                raise errors.StorageFailed(self._cut)
-            ready(self._root)
-            if self._disk.free(self._root) - item.size < self._reserve:
-                raise errors.StorageFull(f"there is no room left in {self._root}")
+            self._check(item.size)
             with copies.opened(item, self._transcoder, buffer) as copy:
                 note = self._write(copy, directories)
                 notes = (*copy.notes, note) if note else copy.notes
                 size, syntax = copy.size, copy.syntax
+        except (errors.StorageFull, errors.StorageFailed) as error:
+            return base.Result(item, base.Retry(str(error)), lane=True)
         except errors.Transient as error:
             return base.Result(item, base.Retry(str(error)))
         except errors.NodeError as error:
             return base.Result(item, base.Failed(str(error)))
         except OSError as error:
             why = f"{self._root} cannot be written to ({error.strerror or error})"
-            outcome = base.Failed(why) if error.errno in _NAMING else base.Retry(why)
-            return base.Result(item, outcome)
+            if error.errno in _NAMING:
+                return base.Result(item, base.Failed(why))
+            return base.Result(item, base.Retry(why), lane=True)
         done = base.Done(statuses.SUCCESS)
         return base.Result(item, done, syntax, size, time.monotonic() - begun, notes)
+
+    def _check(self, size: int) -> None:
+        if self._cut:
+            raise errors.StorageFailed(self._cut)
+        ready(self._root)
+        if self._disk.free(self._root) - size < self._reserve:
+            raise errors.StorageFull(f"there is no room left in {self._root}")
 
     def _write(self, copy: copies.Copy, directories: set[pathlib.Path]) -> str:
         """Write it and give it its name; what is worth a note about that."""
@@ -168,7 +174,7 @@ class Folder:
                 why = f"{directory} cannot be synced ({error.strerror or error})"
         directories.clear()
         for result in written:
-            yield base.Result(result.item, base.Retry(why)) if why else result
+            yield base.Result(result.item, base.Retry(why), lane=True) if why else result
 
 
 def ready(root: pathlib.Path) -> None:

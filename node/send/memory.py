@@ -131,8 +131,12 @@ class Memories:
         words = self._own.get(destination, {})
         if self._database is not None:
             with contextlib.suppress(errors.DatabaseUnavailable), self._database.read() as connection:
-                words = lanes.memory(connection, destination)
+                words = self._own[destination] = lanes.memory(connection, destination)
         return read(words, peer)
+
+    def last(self, destination: str, peer: str) -> Memory:
+        """What was known when it was last asked; asks nobody."""
+        return read(self._own.get(destination, {}), peer)
 
     def learn(
         self, destination: str, peer: str, change: Callable[[Memory, datetime.datetime], Memory]

@@ -96,11 +96,13 @@ class Program:
                 notes = self._run(work)
         except _Ended as ended:
             outcome = base.Retry(str(ended), detail=ended.said)
-            yield from (base.Result(item, outcome) for item in everything)
+            yield from (base.Result(item, outcome, lane=ended.ours) for item in everything)
             return
         except (OSError, errors.NodeError) as error:
+            # Room, processes, the journal of what comes back: nothing that this series is to blame for.
             why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            yield from (base.Result(item, base.Retry(f"{self.describe()}: {why}")) for item in everything)
+            outcome = base.Retry(f"{self.describe()}: {why}")
+            yield from (base.Result(item, outcome, lane=True) for item in everything)
             return
         seconds = time.monotonic() - begun
         for item, syntax, size, more in given:
@@ -142,7 +144,7 @@ class Program:
             finally:
                 self._running = None
         if self._cut:
-            raise _Ended(self._cut, running.said)
+            raise _Ended(self._cut, running.said, ours=True)
         if ending:
             raise _Ended(f"{self.describe()} {ending}", running.said)
         found, others = _made(work / "out")
@@ -153,7 +155,9 @@ class Program:
             if self._accept is None:
                 raise errors.StorageFailed("nothing here takes back what a program makes")
             taken = self._accept([str(path) for path in found], SOURCE + self._destination.name)
-        notes = [f"{taken} instances were taken back"] if found else []
+        notes = [f"{taken} instances were taken back"] if taken else []
+        if taken < len(found):
+            notes.append(f"{len(found) - taken} instances that are not sound were dropped")
         if others:
             notes.append(f"{others} files that are no DICOM were dropped")
         return tuple(notes)
@@ -189,8 +193,9 @@ class Program:
 class _Ended(errors.Transient):
     """The program did not do what it was to do."""
 
-    def __init__(self, why: str, said: str) -> None:
+    def __init__(self, why: str, said: str, *, ours: bool = False) -> None:
         super().__init__(why)
+        self.ours = ours  # it did nothing wrong
         self.said = said  # the last of what it said, which may hold names
 
 
