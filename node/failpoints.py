@@ -27,6 +27,12 @@ NAMES = (
     "sweep.after-ledger",
     "sweep.after-files",
     "rebuild.before-swap",
+    "queue.after-claim",
+    "push.after-answer",
+    "push.after-book",
+    "push.after-record",
+    "queue.before-finish",
+    "queue.after-finish",
 )
 
 

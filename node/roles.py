@@ -112,7 +112,7 @@ class Shared:
         return functools.partial(self._work, number)
 
     def _work(self, number: int, line: supervise.Line) -> None:
-        from node import complete, housekeeping, verify
+        from node import complete, forwarding, housekeeping, verify
 
         with self._process(f"work-{number}"), self._database() as database, contextlib.ExitStack() as stack:
             stop = threading.Event()
@@ -143,12 +143,23 @@ class Shared:
                 database, self.data, self.settings, self.counts, name=f"work-{number}"
             )
             stack.enter_context(_beside(line, "verifier", verifier.run, verifier.end))
+            forwards = forwarding.Forwarding(
+                database,
+                self.data,
+                self.settings,
+                self.counts,
+                role=f"work-{number}",
+                version=self.version,
+            )
+            stack.callback(forwards.close)
+            stack.enter_context(_beside(line, "queue", forwards.run, forwards.end))
             with _beside(line, "clockwork", lambda: clockwork.run(stop), end):
                 line.ready()
                 for settings in self._updates(line):
                     clockwork.apply(settings.schedules, settings.calendars)
                     router.apply(settings)
                     verifier.apply(settings)
+                    forwards.apply(settings)
 
     def _sweep(self, database: db.Database) -> None:
         from node import upkeep, worklist

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import sqlalchemy
 
 from node import orders
-from node.index import tables, words
+from node.index import ledger, tables, words
 
 _lane, _consignment, _worker = tables.lane.c, tables.consignment.c, tables.worker.c
 _OPEN = sqlalchemy.text(tables.OPEN)  # said verbatim, or SQLite does not use the index of what is open
@@ -273,8 +273,6 @@ def claim(
     turn: int = 0,
 ) -> orders.Consignment | None:
     """Take what is first; nothing when all is taken, or all destinations have as much as they may."""
-    from node.index import ledger
-
     full: set[str] = set()
     for _, key, want in candidates(connection, wants, now, age_up, turn):
         if want.destination in full:
@@ -351,8 +349,6 @@ def take_over(
         )
         .values(fence=_consignment.fence + 1, changed=words.moment(now))
     )
-    from node.index import ledger
-
     return ledger.get(connection, taken.key) if connection.execute(statement).rowcount else None
 
 
