@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Sequence
 
-from node import errors, metrics, model, push, receive, transcoding
+from node import errors, log, metrics, model, push, receive, transcoding
 from node.files import journal, layout, reader, spool
 from node.index import db
 from node.queue import bell, engine
@@ -82,16 +82,23 @@ class Back:
         self._receiver: receive.Receiver | None = None
 
     def accept(self, paths: Sequence[str], source: str) -> int:
-        """Take files for a source `command:NAME`; raises NodeError, and then none counts as taken."""
+        """Take files for a source `command:NAME`; how many. What is no sound instance is told and left out.
+
+        Raises StorageFull or StorageFailed: then none counts as taken, and the same may come again.
+        """
         sender = receive.Sender(source, "", "import", source, secrets.token_hex(8))
         receiver = self._open()
-        try:
-            for path in paths:
+        taken = 0
+        for path in paths:
+            try:
                 receiver.import_file(pathlib.Path(path), sender)
-        except receive.Refused as refused:
-            raise errors.BadData(f"what the program made is not taken: {refused}") from refused
+                taken += 1
+            except (receive.Refused, errors.NotFound) as refused:
+                # The file's name is the program's, and may be a patient's.
+                why = refused.fault.value if isinstance(refused, receive.Refused) else "unreadable"
+                log.instance_refused(sop_instance="", why=why, peer=source)
         bell.ring(self._data)
-        return len(paths)
+        return taken
 
     def apply(self, settings: model.Settings) -> None:
         """Take over changed limits."""
@@ -107,7 +114,7 @@ class Back:
         """The receiver; made when it is needed first, for few nodes run programs."""
         with self._lock:
             if self._receiver is None:
-                log = self._stack.enter_context(
+                own = self._stack.enter_context(
                     contextlib.closing(journal.Journal(self._data, self._slot, size=_SEGMENTS, whole=False))
                 )
                 pool = self._stack.enter_context(
@@ -116,7 +123,7 @@ class Back:
                 pool.sweep(lambda: reader.spooled_names(self._data, self._slot))
                 self._receiver = receive.Receiver(
                     self._data,
-                    log,
+                    own,
                     pool,
                     max_instance=self._settings.limits.max_instance,
                     reserve=self._settings.storage.min_free,
