@@ -40,8 +40,8 @@ def forward(
             series += 1
             seen += len(one.instances)
             made += _enqueue(data, database, schedule, targets, one, turn=series)
-        tell(f"{seen} instances in {series} series looked at, something of {made} to be sent")
-    words = f"{seen} instances in {series} series, something of {made} to be sent"
+        tell(f"{seen} instances in {series} series looked at, {made} owed anew")
+    words = f"{seen} instances in {series} series, {made} owed anew"
     return words + (", more than the limit" if cut else "")
 
 

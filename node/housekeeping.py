@@ -39,14 +39,18 @@ def runners(
 
     def asked(schedule: model.Schedule, tell: jobs.Tell) -> pull.Job:
         peer = expected.peer(shared.settings, schedule, schedule.peer)
-        return pull.Job(shared.data, database, shared.settings, peer, schedule.by, stop, tell)
+        brake = pull.Brake(stop)
+        return pull.Job(shared.data, database, shared.settings, peer, schedule.by, stop, brake, tell)
 
     def fetch(schedule: model.Schedule, tell: jobs.Tell) -> str:
-        return pull.pull(asked(schedule, tell), schedule)
+        job = asked(schedule, tell)
+        with job.brake.watching():
+            return pull.pull(job, schedule)
 
     def prefetch(schedule: model.Schedule, tell: jobs.Tell) -> str:
-        listed = expected.today(shared.settings, database, schedule)
-        return pull.prefetch(asked(schedule, tell), schedule, listed)
+        job = asked(schedule, tell)
+        with job.brake.watching():
+            return pull.prefetch(job, schedule, expected.today(shared.settings, database, schedule))
 
     def send(schedule: model.Schedule, tell: jobs.Tell) -> str:
         return forward.forward(shared.data, database, shared.settings, schedule, stop=stop, tell=tell)

@@ -23,6 +23,7 @@ from node.wire import association
 SILENCE = 300.0  # seconds that a peer may say nothing while it sends
 _SLOT = "pull"  # the journal slots of what comes with C-GET
 _SEGMENTS = 64 << 20  # bytes of journal that it takes
+_WATCH_EVERY = 0.2  # seconds between looks whether what is watched is over
 _PARTING = 5.0  # seconds between the cancel and the end of an association, at a stop
 
 STUDY, SERIES, IMAGE = listing.STUDY, listing.SERIES, listing.IMAGE
@@ -32,6 +33,51 @@ _COUNT = {
 }
 
 Tell = Callable[[str], None]
+
+
+class Brake:
+    """Cancels what runs over an association when the node stops, and soon afterwards ends the association."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._running: tuple[association.Association, Callable[[], None]] | None = None
+        self._over = threading.Event()
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look out for a stop while the block runs."""
+        watcher = threading.Thread(target=self._watch, name="brake")
+        watcher.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            watcher.join()
+
+    @contextlib.contextmanager
+    def on(self, opened: association.Association, cancel: Callable[[], None]) -> Iterator[None]:
+        """Something runs that `cancel` asks the peer to end."""
+        with self._lock:
+            self._running = opened, cancel
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running = None
+
+    def _watch(self) -> None:
+        while not self._over.is_set():
+            if self._stop.wait(_WATCH_EVERY):
+                self._do(lambda _, cancel: cancel())
+                self._over.wait(_PARTING)
+                self._do(lambda opened, _: opened.stop("the node stops"))
+                return
+
+    def _do(self, what: Callable[[association.Association, Callable[[], None]], None]) -> None:
+        with self._lock:
+            if self._running is not None:
+                what(*self._running)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,6 +90,7 @@ class Job:
     peer: model.Peer  # who is asked
     by: model.By  # how it comes
     stop: threading.Event  # set: end soon; what is missing is fetched the next time
+    brake: Brake  # ends what a peer is slow with at a stop
     tell: Tell  # is told how far it is
 
     @property
@@ -126,7 +173,7 @@ def _answers(
 ) -> list[identifier.Fields]:
     search = query.Search(opened, fields, query.Root.STUDY, level=level)
     found: list[identifier.Fields] = []
-    with _brake(job, opened, search.cancel), contextlib.closing(iter(search)) as coming:
+    with job.brake.on(opened, search.cancel), contextlib.closing(iter(search)) as coming:
         for answer in coming:
             if len(found) == limit:
                 came.cut = True
@@ -331,7 +378,7 @@ def _one(job: Job, request: listing.Request, sink: fetch.Sink | None, came: Came
             sink=sink,
         )
         arrived = 0
-        with _brake(job, opened, retrieval.cancel):
+        with job.brake.on(opened, retrieval.cancel):
             for heard in retrieval:
                 if isinstance(heard, fetch.Arrived):
                     arrived += heard.error is None
@@ -402,25 +449,3 @@ def _judged(came: Came, what: str) -> str:
 
 def _noun(level: model.Level) -> str:
     return {model.Level.STUDY: "studies", model.Level.SERIES: "series"}.get(level, "instances")
-
-
-@contextlib.contextmanager
-def _brake(job: Job, opened: association.Association, cancel: Callable[[], None]) -> Iterator[None]:
-    """While something runs over an association: cancel it when the node stops, and soon afterwards end it."""
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.is_set():
-            if job.stop.wait(0.2):
-                cancel()
-                if not over.wait(_PARTING):
-                    opened.stop("the node stops")
-                return
-
-    watcher = threading.Thread(target=watch, name=f"brake {job.peer.name}")
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
