@@ -69,6 +69,26 @@ def send_report(
     return number
 
 
+def send_request(
+    opened: association.Association,
+    context: contexts.Context,
+    transaction: str,
+    references: Sequence[commitment.Reference],
+) -> int:
+    """Send one N-ACTION; the message id that its answer will name."""
+    number = opened.next_id()
+    asked = command.request(
+        command.Field.N_ACTION,
+        number,
+        sop_class=commitment.SOP_CLASS,
+        sop_instance=commitment.SOP_INSTANCE,
+        has_data=True,
+        elements={command.ACTION_TYPE: command.us(commitment.REQUEST)},
+    )
+    opened.send(context, asked, commitment.request(transaction, references, context.transfer))
+    return number
+
+
 def request(
     peer: model.Peer,
     calling: str,
@@ -140,17 +160,7 @@ def _ask(
         context = opened.find(commitment.SOP_CLASS)
         if context is None:
             raise errors.PeerRefused(f"{link.where(waiting.peer)} does not take storage commitment requests")
-        number = opened.next_id()
-        request_ = command.request(
-            command.Field.N_ACTION,
-            number,
-            sop_class=commitment.SOP_CLASS,
-            sop_instance=commitment.SOP_INSTANCE,
-            has_data=True,
-            elements={command.ACTION_TYPE: command.us(commitment.REQUEST)},
-        )
-        data = commitment.request(waiting.transaction, references, context.transfer)
-        opened.send(context, request_, data)
+        number = send_request(opened, context, waiting.transaction, references)
         _await(opened, waiting, number, deadline, stay=stay)
 
 

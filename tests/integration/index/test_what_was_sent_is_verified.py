@@ -1,0 +1,348 @@
+"""What a destination took is done once it is known to keep it; only what it does not keep goes out again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import pathlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import sqlalchemy
+
+from node import errors, faulty, faulty_parts, faulty_plan, metrics, model, orders, reported, verify
+from node.dicom import commitment
+from node.files import layout
+from node.index import db, lanes, ledger, tables, verification
+from node.queue import bell
+from tests import indexed, make, stored
+
+SERIES = "1.2.3.1"
+LONG = 45.0  # seconds that a test waits before it says that something never came
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+@dataclasses.dataclass
+class World:
+    """A ledger, and the peer that it says has everything."""
+
+    database: db.Database
+    data: layout.Data
+    peer: faulty.Faulty
+    settings: model.Settings
+
+    def send(self, count: int, series: str = SERIES) -> int:
+        """A series that the destination took; its consignment."""
+        numbers = range(1, count + 1)
+        indexed.take(self.database, [indexed.item(one, series=series, slot=series) for one in numbers])
+        with self.database.write() as connection:
+            found = connection.execute(
+                sqlalchemy.select(tables.instance.c.key, tables.instance.c.sop_instance).order_by(
+                    tables.instance.c.key
+                )
+            )
+            pairs = [(key, uid) for key, uid in found if uid.rpartition(".")[0] == series]
+            order = ledger.Order("pacs", "1.2.3", series, "scans", 1)
+            key = ledger.enqueue(connection, order, pairs, _now())
+        assert key is not None
+        self.deliver()
+        return key
+
+    def deliver(self) -> orders.State:
+        """The destination takes what is due."""
+        with self.database.write() as connection:
+            want = lanes.Want("pacs", 4)
+            one = lanes.claim(connection, "w", [want], _now() + datetime.timedelta(days=1), 1800.0)
+            assert one is not None
+            attempts = [
+                orders.Attempt(due.key, _now(), orders.State.DONE, 0, make.EXPLICIT, 1000, 0.1, "")
+                for due in ledger.due(connection, one.key, 0, 1000)
+            ]
+            ledger.record(connection, one.key, attempts, _now())
+            state = ledger.finish(connection, one.key, one.fence, _now(), verify=True)
+        bell.ring(self.data)
+        return state
+
+    def keep(self, *numbers: int, series: str = SERIES) -> None:
+        """The peer has these."""
+        for number in numbers:
+            uid = f"{series}.{number}"
+            self.peer.stored[uid] = faulty_parts.Kept(make.CT, uid, "1.2.3", series, make.EXPLICIT, "", 0)
+
+    def state(self, key: int) -> orders.State | None:
+        with self.database.read() as connection:
+            found = ledger.get(connection, key)
+        return None if found is None else found.state
+
+    def members(self, key: int) -> dict[str, ledger.Member]:
+        with self.database.read() as connection:
+            return {one.sop_instance.rpartition(".")[2]: one for one in ledger.members(connection, key)}
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        end = time.monotonic() + LONG
+        while not holds():
+            assert time.monotonic() < end, "it did not come to that"
+            time.sleep(0.01)
+
+    @contextlib.contextmanager
+    def verifier(self, name: str = "work-1", **destination: object) -> Iterator[verify.Verifier]:
+        """Somebody who asks, with the destination as it is configured then."""
+        settings = self.configured(**destination)
+        asking = verify.Verifier(
+            self.database, self.data, settings, metrics.Metrics(None), name=name, chance=lambda: 0.0, stay=5.0
+        )
+        thread = threading.Thread(target=asking.run)
+        thread.start()
+        try:
+            yield asking
+        finally:
+            asking.end()
+            thread.join()
+
+    def configured(self, **destination: object) -> model.Settings:
+        usual: dict[str, object] = {"peer": "faulty", "verify_after": 0.01, "retry": 0.01, "retry_most": 0.05}
+        one = orders.Destination("pacs", **(usual | destination))  # type: ignore[arg-type]
+        return dataclasses.replace(self.settings, destinations=(one,))
+
+
+@pytest.fixture
+def world(database: db.Database, tmp_path: pathlib.Path) -> Iterator[World]:
+    data = stored.data(tmp_path / "data")
+    with faulty.Faulty() as peer:
+        yield World(database, data, peer, model.Settings(peers=(peer.peer,)))
+
+
+def test_what_is_found_is_done_and_what_is_missing_is_due(world: World) -> None:
+    key = world.send(4)
+    assert world.state(key) is orders.State.VERIFYING
+    world.keep(1, 2, 4)
+    with world.verifier(verify=orders.Verify.FIND):
+        world.until(lambda: world.state(key) is orders.State.DUE)
+    found = world.members(key)
+    assert {name: one.state for name, one in found.items()} == {
+        "1": orders.State.DONE,
+        "2": orders.State.DONE,
+        "3": orders.State.DUE,
+        "4": orders.State.DONE,
+    }
+    assert all(found[name].verified for name in ("1", "2", "4"))
+    assert "does not have it" in found["3"].error
+    assert world.deliver() is orders.State.VERIFYING
+    world.keep(3)
+    with world.verifier(verify=orders.Verify.FIND):
+        world.until(lambda: world.state(key) is orders.State.DONE)
+    assert all(one.verified for one in world.members(key).values())
+
+
+def test_what_is_filed_late_is_not_sent_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "LOOKS", 1000)
+    key = world.send(2)
+    world.keep(1)
+    with world.verifier(verify=orders.Verify.FIND):
+        world.until(lambda: world.members(key)["1"].verified is not None)
+        assert world.state(key) is orders.State.VERIFYING
+        world.keep(2)
+        world.until(lambda: world.state(key) is orders.State.DONE)
+
+
+def test_what_is_never_kept_is_a_dead_letter_after_so_many_rounds(world: World) -> None:
+    key = world.send(2)
+    world.keep(1)
+    with world.verifier(verify=orders.Verify.FIND, attempts=2):
+        world.until(lambda: world.state(key) is orders.State.DUE)
+        assert world.deliver() is orders.State.VERIFYING
+        world.until(lambda: world.state(key) is orders.State.DEAD)
+    found = world.members(key)
+    assert (found["1"].state, found["2"].state) == (orders.State.DONE, orders.State.DEAD)
+    assert "it was sent 2 times" in found["2"].error
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["same association", "its own association"])
+def test_commitment_is_reported(world: World, away: bool) -> None:
+    key = world.send(3)
+    world.keep(1, 3)
+    with contextlib.ExitStack() as stack:
+        if away:
+            world.peer.report_to = stack.enter_context(_listening(world))
+        stack.enter_context(world.verifier(verify=orders.Verify.COMMIT))
+        world.until(lambda: world.state(key) is orders.State.DUE)
+        assert world.members(key)["2"].state is orders.State.DUE
+        assert "0x0112" in world.members(key)["2"].error
+        assert world.deliver() is orders.State.VERIFYING
+        world.keep(2)
+        world.until(lambda: world.state(key) is orders.State.DONE)
+    first, second = world.peer.requests
+    assert first.uid != second.uid
+    assert len(first.references or ()) == 3
+    assert [one.sop_instance for one in second.references or ()] == [f"{SERIES}.2"]
+
+
+def test_a_report_that_does_not_come_in_time_has_it_sent_again_and_is_known_when_it_comes(
+    world: World,
+) -> None:
+    key = world.send(2)
+    world.keep(1, 2)
+    world.peer.plan = faulty_plan.plan(commit="never")
+    with world.verifier(verify=orders.Verify.COMMIT, verify_within=0.2):
+        world.until(lambda: world.state(key) is orders.State.DUE)
+    (request,) = world.peer.requests
+    outcomes = _outcomes(world)
+    outcomes.report(request, calling="FAULTY", peer="")
+    assert world.state(key) is orders.State.DONE
+    assert all(one.verified for one in world.members(key).values())
+    outcomes.report(request, calling="FAULTY", peer="")  # once more: its answer was lost
+    assert world.state(key) is orders.State.DONE
+
+
+def test_a_report_is_taken_after_a_restart(world: World) -> None:
+    key = world.send(2)
+    world.keep(1, 2)
+    world.peer.plan = faulty_plan.plan(commit="never")
+    with world.verifier(verify=orders.Verify.COMMIT):
+        assert world.peer.wait(lambda it: len(it.requests) == 1, LONG)
+    with world.verifier(verify=orders.Verify.COMMIT):
+        _outcomes(world).report(world.peer.requests[0], calling="FAULTY", peer="")
+        world.until(lambda: world.state(key) is orders.State.DONE)
+    assert len(world.peer.requests) == 1
+
+
+def test_a_report_that_nobody_asked_for_is_refused(world: World) -> None:
+    world.send(1)
+    outcomes = _outcomes(world)
+    for said, status in (
+        (commitment.Transaction("1.2.3", (commitment.Reference(make.CT, "1.2"),)), 0x0110),
+        (commitment.Transaction(None, (commitment.Reference(make.CT, "1.2"),)), 0x0114),
+        (commitment.Transaction("1.2.3", None), 0x0114),
+    ):
+        with pytest.raises(reported.Refused) as refused:
+            outcomes.report(said, calling="FAULTY", peer="")
+        assert refused.value.status == status
+
+
+def test_a_report_by_a_stranger_is_refused(world: World) -> None:
+    key = world.send(1)
+    world.peer.plan = faulty_plan.plan(commit="never")
+    with world.verifier(verify=orders.Verify.COMMIT):
+        assert world.peer.wait(lambda it: len(it.requests) == 1, LONG)
+    with pytest.raises(reported.Refused) as refused:
+        _outcomes(world).report(world.peer.requests[0], calling="STRANGER", peer="")
+    assert refused.value.status == 0x0124
+    assert world.state(key) is orders.State.VERIFYING
+
+
+def test_what_the_destination_can_never_keep_is_a_dead_letter_at_once(world: World) -> None:
+    key = world.send(1)
+    world.peer.plan = faulty_plan.plan(commit="never")
+    with world.verifier(verify=orders.Verify.COMMIT):
+        assert world.peer.wait(lambda it: len(it.requests) == 1, LONG)
+    uid = world.peer.requests[0].uid
+    said = commitment.Transaction(uid, (commitment.Reference(make.CT, f"{SERIES}.1", 0x0122),))
+    _outcomes(world).report(said, calling="FAULTY", peer="")
+    assert world.state(key) is orders.State.DEAD
+    assert "0x0122" in world.members(key)["1"].error
+
+
+def test_a_destination_that_cannot_be_asked_is_asked_again(world: World) -> None:
+    key = world.send(1)
+    world.keep(1)
+    world.peer.plan = faulty_plan.plan(reject=["transient@1"], commit="refuse")
+    with world.verifier(verify=orders.Verify.COMMIT):
+        assert world.peer.wait(lambda it: any("0x0110" in one for one in it.faults), LONG)
+        assert world.state(key) is orders.State.VERIFYING
+        world.peer.plan = faulty_plan.Plan()
+        world.until(lambda: world.state(key) is orders.State.DONE)
+
+
+def test_who_lies_about_commitment_is_believed_and_c_find_finds_out(world: World) -> None:
+    believed, doubted = world.send(1), world.send(1, series="1.2.3.2")
+    world.peer.plan = faulty_plan.plan(commit="lie")
+    with world.verifier(verify=orders.Verify.COMMIT) as asking:
+        world.until(lambda: world.state(believed) is orders.State.DONE)
+        world.until(lambda: world.state(doubted) is orders.State.DONE)
+        with world.database.write() as connection:
+            which = tables.consignment.c.key == doubted
+            connection.execute(sqlalchemy.update(tables.consignment).where(which).values(state="verifying"))
+            connection.execute(sqlalchemy.update(tables.delivery).values(verified=None))
+            connection.execute(sqlalchemy.delete(tables.verification))
+        asking.apply(world.configured(verify=orders.Verify.FIND))
+        world.until(lambda: world.state(doubted) is orders.State.DUE)
+
+
+def test_a_destination_that_is_not_verified_any_more_is_believed(world: World) -> None:
+    key = world.send(2)
+    with world.verifier(verify=orders.Verify.NO):
+        world.until(lambda: world.state(key) is orders.State.DONE)
+    assert not any(one.verified for one in world.members(key).values())
+
+
+def test_what_was_cancelled_meanwhile_stays_so(world: World) -> None:
+    key = world.send(1)
+    world.peer.plan = faulty_plan.plan(commit="never")
+    with world.verifier(verify=orders.Verify.COMMIT):
+        assert world.peer.wait(lambda it: len(it.requests) == 1, LONG)
+    with world.database.write() as connection:
+        which = tables.consignment.c.key == key
+        connection.execute(sqlalchemy.update(tables.consignment).where(which).values(state="cancelled"))
+    uid = world.peer.requests[0].uid
+    said = commitment.Transaction(uid, (commitment.Reference(make.CT, f"{SERIES}.1", 0x0112),))
+    _outcomes(world).report(said, calling="FAULTY", peer="")
+    assert world.state(key) is orders.State.CANCELLED
+    assert world.members(key)["1"].state is orders.State.DONE
+
+
+def test_two_workers_ask_once(world: World) -> None:
+    keys = [world.send(1, series=f"1.2.3.{number}") for number in range(1, 5)]
+    for number in range(1, 5):
+        world.keep(1, series=f"1.2.3.{number}")
+    with (
+        world.verifier(verify=orders.Verify.COMMIT),
+        world.verifier(name="work-2", verify=orders.Verify.COMMIT),
+    ):
+        world.until(lambda: all(world.state(key) is orders.State.DONE for key in keys))
+    assert len(world.peer.requests) == 4
+
+
+def test_a_moment_of_a_clock_that_was_wrong_has_come(world: World) -> None:
+    key = world.send(1)
+    with world.database.write() as connection:
+        assert verification.begin(connection, {"pacs": 0.0}, _now() + datetime.timedelta(days=3650)) == 1
+    world.keep(1)
+    with world.verifier(verify=orders.Verify.FIND):
+        world.until(lambda: world.state(key) is orders.State.DONE)
+
+
+def test_rows_that_nobody_needs_go(world: World) -> None:
+    done, open_ = world.send(1), world.send(1, series="1.2.3.2")
+    later = _now() + datetime.timedelta(days=2)
+    with world.database.write() as connection:
+        verification.begin(connection, {"pacs": 0.0}, _now())
+        which = tables.consignment.c.key == done
+        connection.execute(sqlalchemy.update(tables.consignment).where(which).values(state="done"))
+        verification.forget(connection, later)
+    assert [row["consignment_key"] for row in indexed.rows(world.database, tables.verification)] == [open_]
+
+
+def _outcomes(world: World) -> reported.Outcomes:
+    settings = world.configured(verify=orders.Verify.COMMIT)
+    return reported.Outcomes(world.database, world.data, settings, metrics.Metrics(None), lambda: 0.0)
+
+
+@contextlib.contextmanager
+def _listening(world: World) -> Iterator[model.Peer]:
+    """Our listener, for reports alone."""
+    from node.scp import event
+    from node.send import inbox
+
+    handlers = event.Event(_outcomes(world)).handlers()
+    with inbox.listening("NODE", 0, handlers, services=[commitment.SOP_CLASS], drain=1.0) as port:
+        yield model.Peer(name="node", aet="NODE", host="127.0.0.1", port=port)
+
+
+def test_the_errors_of_reports_are_permanent() -> None:
+    assert issubclass(reported.Refused, errors.Permanent)
