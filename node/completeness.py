@@ -74,6 +74,7 @@ class Judgement:
     reasons: tuple[str, ...]  # each signal that there is, with its numbers
     wait: float = 0.0  # seconds until another look is worth it when nothing else happens
     ask: bool = False  # the policy's peer is to be asked now
+    why: str = ""  # what speaks against it being complete
 
     @property
     def settled(self) -> bool:
@@ -125,7 +126,8 @@ def judge(signals: Signals, policy: orders.Policy) -> Judgement:
     elif held_up and policy.ask is not None:
         wait = min(wait, ASK_AGAIN)
     reasons = (*_times(signals, by), *(one.words for one in findings))
-    return Judgement(by, verdict, reasons, max(wait, _FEW), ask)
+    against = "; ".join(one.words for one in findings if one.says in (_Says.MISSING, _Says.EXCEEDED))
+    return Judgement(by, verdict, reasons, max(wait, _FEW), ask, against)
 
 
 def earliest(signals: Signals, policy: orders.Policy) -> float:

@@ -83,7 +83,7 @@ class Settling:
                 series=facts.series,
                 revision=revision,
                 verdict=judgement.verdict,
-                why=judgement.reasons[-1],
+                why=judgement.why,
             )
             new = self._owe(connection, made, owed, instances, now)
             failpoints.hit("complete.before-commit")
