@@ -244,8 +244,15 @@ class Engine:
             with self._database.write() as connection:
                 for haul in left:
                     one = haul.consignment
-                    now = floor.utcnow()
-                    ledger.finish(connection, one.key, one.fence, now, error="the node was stopped")
+                    ledger.finish(
+                        connection,
+                        one.key,
+                        one.fence,
+                        floor.utcnow(),
+                        error="the node was stopped",
+                        verify=haul.destination.verify is not orders.Verify.NO,
+                        witness=shared.witness,
+                    )
                 lanes.leave(connection, shared.worker)
         except errors.DatabaseUnavailable as error:
             log.database_error(what="queue", error=error)  # the next start takes it back

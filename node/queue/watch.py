@@ -46,8 +46,9 @@ def take_over(shared: floor.Floor, claims: Collection[lanes.Claim], why: str) ->
             if one is None:
                 continue
             crashes = one.crashes + 1
+            destination = shared.destination(one.destination)
             # The first time it may have been anything's fault: it goes on at once.
-            pause = shared.pause(shared.destination(one.destination), crashes - 1)
+            pause = shared.pause(destination, crashes - 1)
             ledger.finish(
                 connection,
                 one.key,
@@ -56,6 +57,7 @@ def take_over(shared: floor.Floor, claims: Collection[lanes.Claim], why: str) ->
                 due=backoff.later(now, pause) if pause else None,
                 error=f"its worker died: {why}",
                 crashed=True,
+                verify=destination.verify is not orders.Verify.NO,
                 witness=shared.witness,
             )
             poisoned = crashes >= shared.queue.poison
