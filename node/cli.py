@@ -35,6 +35,7 @@ COMMANDS = {
     "steps": "steps",
     "edit": "edit",
     "rules": "rules",
+    "replay": "replay",
     "schedules": "schedules",
     "faulty-pacs": "faulty_pacs",
     "audit": "audit",
