@@ -126,7 +126,7 @@ class Clockwork:
         """Run it in a thread if it is due and nobody else does; the seconds until it is worth a look."""
         with self._database.read() as connection:
             said = runs.load(connection, schedule.name)
-        now = _now()
+        now = clock()
         if said is not None:
             ahead = (due(schedule, said, now, calendar) - now).total_seconds()
             if ahead > 0:
@@ -135,15 +135,15 @@ class Clockwork:
         if lock is None:
             return LOOK_EVERY  # another worker is at it
         try:
-            taken = self._take(schedule, calendar)
+            mine = self._take(schedule, calendar)
         except BaseException:
             lock.release()
             raise
-        if not taken:
+        if mine is None:
             lock.release()
             return LOOK_EVERY
         thread = threading.Thread(
-            target=self._thread, args=(schedule, taken, lock, stop), name=f"job {schedule.name}"
+            target=self._thread, args=(schedule, mine, lock, stop), name=f"job {schedule.name}"
         )
         self._running[schedule.name] = thread
         thread.start()
@@ -151,7 +151,7 @@ class Clockwork:
 
     def _take(self, schedule: model.Schedule, calendar: orders.Calendar | None) -> _Taken | None:
         """Take the run that is due, so that no other worker does; None: it is none of ours."""
-        now = _now()
+        now = clock()
         late = False
         with self._database.write() as connection:
             said = runs.load(connection, schedule.name)
@@ -164,28 +164,28 @@ class Clockwork:
                 if since > now:
                     return None
                 late = (now - since).total_seconds() > windows.GRACE
-            taken = _taken(schedule, said, now)
-            runs.save(connection, schedule.name, taken, now)
-        if taken.state is runs.State.FAILED:
-            log.job_failed(schedule=schedule.name, job=schedule.job.value, error=taken.says)
+            begun = taken(schedule, said, now)
+            runs.save(connection, schedule.name, begun, now)
+        if begun.state is runs.State.FAILED:
+            log.job_failed(schedule=schedule.name, job=schedule.job.value, error=begun.says)
             return None
-        return _Taken(taken, late)
+        return _Taken(begun, late)
 
     # -- running ----------------------------------------------------------------------------------
 
     def _thread(
-        self, schedule: model.Schedule, taken: _Taken, lock: layout.Lock, stop: threading.Event
+        self, schedule: model.Schedule, mine: _Taken, lock: layout.Lock, stop: threading.Event
     ) -> None:
         try:
-            self._work(schedule, taken, stop)
+            self._work(schedule, mine, stop)
         except BaseException as error:  # noqa: BLE001 - raised again by `run`, in the clockwork's thread
             self._fault.append(error)
         finally:
             lock.release()
             self._woken.set()
 
-    def _work(self, schedule: model.Schedule, taken: _Taken, stop: threading.Event) -> None:
-        log.job_started(schedule=schedule.name, job=schedule.job.value, missed=taken.late)
+    def _work(self, schedule: model.Schedule, mine: _Taken, stop: threading.Event) -> None:
+        log.job_started(schedule=schedule.name, job=schedule.job.value, missed=mine.late)
         begun = time.monotonic()
         told = begun
 
@@ -193,21 +193,21 @@ class Clockwork:
             nonlocal told
             if time.monotonic() - told >= TELL_EVERY:
                 told = time.monotonic()
-                self._note(schedule, dataclasses.replace(taken.run, says=words))
+                self._note(schedule, dataclasses.replace(mine.run, says=words))
 
         try:
             outcome = self._runners[schedule.job](schedule, tell)
         except errors.NodeError as error:
             self._ended(
-                schedule, begun, failed(schedule, taken.run, _now(), str(error), stopped=stop.is_set())
+                schedule, begun, failed(schedule, mine.run, clock(), str(error), stopped=stop.is_set())
             )
             return
-        now = _now()
+        now = clock()
         if stop.is_set():
-            done = failed(schedule, taken.run, now, outcome, stopped=True)
+            done = failed(schedule, mine.run, now, outcome, stopped=True)
         else:
             done = dataclasses.replace(
-                taken.run, state=runs.State.FINISHED, again=None, ended=now, says=outcome
+                mine.run, state=runs.State.FINISHED, again=None, ended=now, says=outcome
             )
         self._ended(schedule, begun, done)
 
@@ -227,7 +227,7 @@ class Clockwork:
         """Write down how it stands; where the database is away, the next look finds a run that broke off."""
         try:
             with self._database.write() as connection:
-                runs.save(connection, schedule.name, run, _now())
+                runs.save(connection, schedule.name, run, clock())
         except errors.DatabaseUnavailable as error:
             log.database_error(what=f"schedule {schedule.name}", error=error, retry_in=LOOK_EVERY)
 
@@ -253,7 +253,7 @@ def ask(data: layout.Data, database: db.Database, schedule: str) -> datetime.dat
     """Want a run at once, whatever its time; raises UsageError while one runs."""
     if layout.held(_lock(data, schedule)):
         raise errors.UsageError(f"{schedule} runs already: see `dicom-node schedules`")
-    now = _now()
+    now = clock()
     with database.write() as connection:
         said = runs.load(connection, schedule) or runs.Run(now, runs.State.WAITING)
         wanted = dataclasses.replace(said, state=runs.State.ASKED, again=None)
@@ -298,7 +298,7 @@ def due(
     return min(regular, again)
 
 
-def _taken(schedule: model.Schedule, said: runs.Run | None, now: datetime.datetime) -> runs.Run:
+def taken(schedule: model.Schedule, said: runs.Run | None, now: datetime.datetime) -> runs.Run:
     """The run that begins now: anew, or once more; FAILED where workers died over it too often."""
     once_more = said is not None and (
         said.state is runs.State.RUNNING or (said.again is not None and said.again <= now)
@@ -329,5 +329,6 @@ def failed(
     return dataclasses.replace(run, state=runs.State.FAILED, again=again, ended=now, says=why)
 
 
-def _now() -> datetime.datetime:
+def clock() -> datetime.datetime:
+    """The time, in the zone of the host."""
     return datetime.datetime.now().astimezone()
