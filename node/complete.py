@@ -219,6 +219,8 @@ class Router:
                 self._bringing.add(pending.key)
             elif not pending.open and pending.by_dicom:
                 pending.released = now
+            # What was missing may be here now.
+            self._at(pending, now + _soon(pending))
             if pending.policy.steps and 0 < pending.named <= pending.instances:
                 pending.close = True
                 self._at(pending, now)
@@ -255,8 +257,7 @@ class Router:
         )
         self._pending[pending.key] = pending
         self._studies.touch(pending.study, now)
-        soon = policy.quiet if policy.released is None or not by_dicom else min(policy.quiet, policy.released)
-        self._at(pending, now + soon)
+        self._at(pending, now + _soon(pending))
         return pending
 
     def _at(self, pending: _Pending, when: float) -> None:
@@ -372,6 +373,14 @@ class Router:
         if force or self._clock() - self._saved[1] >= _SAVE_AFTER:
             self._settling.note(self._place)
             self._saved = (self._place, self._clock())
+
+
+def _soon(pending: _Pending) -> float:
+    """Seconds after a new instance at which time alone may settle it."""
+    policy = pending.policy
+    if policy.released is None or pending.released is None:
+        return policy.quiet
+    return min(policy.quiet, policy.released)
 
 
 def _times(pending: _Pending, now: float) -> completeness.Signals:
