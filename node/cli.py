@@ -31,6 +31,8 @@ COMMANDS = {
     "import": "import_",
     "images": "images",
     "aside": "aside",
+    "why": "why",
+    "queue": "queue",
     "worklist": "worklist",
     "steps": "steps",
     "edit": "edit",

@@ -1,4 +1,4 @@
-"""A whole node in processes of its own, for the demo: started, killed, started again, stopped."""
+"""A node, or something like one, in processes of its own for the demo: started, killed, stopped."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 from node import errors, model
 
@@ -28,24 +29,37 @@ def free_ports(count: int) -> list[int]:
 
 
 class Neighbour:
-    """One node on this machine."""
+    """One DICOM application on this machine."""
 
-    def __init__(self, folder: pathlib.Path, aet: str, port: int, http: int | None = None) -> None:
-        """Without a port for its pages, only what takes instances runs."""
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        aet: str,
+        port: int,
+        http: int | None = None,
+        *,
+        config: pathlib.Path | None = None,
+        words: Sequence[str] = (),
+    ) -> None:
+        """Without a port for its pages, only what takes instances runs; `words` start something else."""
         self.aet = aet  # its AE title
         self.data = folder / aet.lower()  # its data directory
         self.peer = model.Peer(name=aet.lower(), aet=aet, host="127.0.0.1", port=port)
         self.http = None if http is None else f"127.0.0.1:{http}"  # where its pages are
         self.log = folder / f"{aet.lower()}.log"  # what it wrote
+        self._words = list(words) or self._plain(config)  # of the command line
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it without waiting."""
-        part = "listen" if self.http is None else "run"
-        words = [sys.executable, "-m", "node", part, "--data", str(self.data), "--aet", self.aet]
+    def _plain(self, config: pathlib.Path | None) -> list[str]:
+        words = ["listen" if self.http is None else "run", "--data", str(self.data), "--aet", self.aet]
         words += ["--port", str(self.peer.port)]
         if self.http is not None:
             words += ["--http", self.http]
+        return words if config is None else [*words, "--config", str(config)]
+
+    def start(self) -> None:
+        """Start it without waiting."""
+        words = [sys.executable, "-m", "node", *self._words]
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C is ours to handle, and all its processes can be killed at once.
             self._process = subprocess.Popen(

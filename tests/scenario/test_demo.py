@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import node
-from node.commands import demo
+from node.commands import acts, demo, onward
 
 ROOT = pathlib.Path(node.__file__).parent.parent
 
@@ -37,24 +37,32 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_every_step_is_told_in_its_order(said: str) -> None:
-    places = [said.find(step) for step in demo.STEPS]
-    assert -1 not in places, dict(zip(demo.STEPS, places, strict=True))
+    places = [said.find(step) for step in demo.ACTS]
+    assert -1 not in places, dict(zip(demo.ACTS, places, strict=True))
     assert places == sorted(places)
     assert "fail" not in said.lower()
 
 
 def test_the_story_is_told_in_numbers_that_fit(said: str) -> None:
-    count = demo.SLICES
+    count, first = acts.SLICES, acts.FIRST
     for words in (
-        f"{count} of {count} answered with 0000",
+        f"{first} of {first} answered with 0000",
+        "complete: settled by the release of its associations",
+        f"pacs has {first}, with Patient ID {onward.PATIENT}",
+        f"archive has {first - 1}; the C-STORE that it answered with A900 is a dead letter",
+        f"SIGKILL; {count - first} of {count - first} more answered with 0000",
         f"one study of {count} instances",
         f"{count} came back at ",
         f"all {count} committed",
-        f"{demo.KILL_AFTER} delivered, then SIGKILL; {count - demo.KILL_AFTER} wait",
-        f"{count} digests are those of what was sent, with Patient ID {demo.PATIENT}",
+        f"pacs is down, {count - first} wait",
+        f"the backlog moved: {count} of {count} delivered",
+        "replayed by hand, and delivered; it was given up for 0xA900",
+        f"sent again, {count} of {count} kept",
+        f"{count} digests in the archive are those of what was received; {count} in the PACS differ by",
+        "archive answered A900, 0000",
         f"clean: NODE {count} stored; PACS ",
-        "both drained and ended with 0",
+        "each drained and ended with 0",
     ):
         assert words in said, said
     assert re.search(r"Done in \d+\.\d s\.", said)
-    assert "every acknowledged instance accounted for, on both sides" in said
+    assert "every acknowledged instance accounted for, in the node and in the PACS" in said
