@@ -73,7 +73,7 @@ class Settling:
                 revision,
                 judgement.verdict,
                 facts.instances,
-                told | {"last": newest, "before": before},
+                told | {"newest": newest, "before": before},
             )
             decisions.settled(connection, seen, now, self._ledgers)
             made, owed = self.decider.follow(
@@ -276,8 +276,8 @@ class Settling:
         return decisions.decide(connection, list(made.values()), now, self._ledgers), bool(owed)
 
 
-def _held(connection: sqlalchemy.Connection, facts: series.Facts) -> tuple[_Pairs, int, int]:
-    """The instances of a series that may be sent, the key of its newest, and how many may not be sent.
+def _held(connection: sqlalchemy.Connection, facts: series.Facts) -> tuple[_Pairs, str, int]:
+    """The instances of a series that may be sent, the UID of its newest, and how many may not be sent.
 
     Those are what was held before there were routes: it does not go out because something comes late.
     """
@@ -286,7 +286,7 @@ def _held(connection: sqlalchemy.Connection, facts: series.Facts) -> tuple[_Pair
     if facts.revision:
         known = decisions.last_settled(connection, facts.study, facts.series)
         before = facts.settled_instances if known is None else known[1]
-    return held[before:], held[-1][0] if held else 0, before
+    return held[before:], held[-1][1] if held else "", before
 
 
 def _together(verdicts: Sequence[orders.Completeness], missing: Sequence[str]) -> orders.Completeness:

@@ -216,16 +216,31 @@ _SIGNALS = (
 )
 
 
+_NAMED = (
+    sqlalchemy.select(_instance.key)
+    .join(tables.series, _series.key == _instance.series_key)
+    .join(tables.study, _study.key == _series.study_key)
+    .where(
+        _study.study == sqlalchemy.bindparam("study_uid"),
+        _series.series == sqlalchemy.bindparam("series_uid"),
+        _instance.sop_instance == sqlalchemy.bindparam("uid"),
+    )
+)
+
+
 def last_settled(connection: sqlalchemy.Connection, study: str, series: str) -> tuple[int, int] | None:
     """What a series had when it was settled last; None: nobody wrote it down, it was there before routes.
 
-    The key of its newest instance, and how many of its oldest are sent nowhere for having been there before.
+    The key of its newest instance (0: that is gone), and how many of its oldest are sent nowhere for having
+    been there before. It stands there by its UID: a rebuild gives other keys.
     """
-    text = connection.execute(_SIGNALS, {"study_uid": study, "series_uid": series}).scalar_one_or_none()
+    names = {"study_uid": study, "series_uid": series}
+    text = connection.execute(_SIGNALS, names).scalar_one_or_none()
     if text is None:
         return None
     signals = json.loads(text)
-    return int(signals.get("last", 0)), int(signals.get("before", 0))
+    key = connection.execute(_NAMED, names | {"uid": signals.get("newest", "")}).scalar_one_or_none()
+    return key or 0, int(signals.get("before", 0))
 
 
 _LAST_OF_STUDY = (
