@@ -25,6 +25,7 @@ AMEND_EVERY = 60.0  # seconds between looks for what waits for a moment that wil
 _LEAST = 0.02  # seconds between looks for a moment that is there already
 _PAUSE = 1.0  # seconds between tries while the database does not answer
 _UNPROVEN = 1  # lanes at once to a destination that has just failed
+_UP = orders.Lane("")  # what nothing is known of
 _LEFT = 3.0  # seconds before the end of a drain in which associations are broken off
 
 
@@ -144,7 +145,7 @@ class Engine:
             claimed = lanes.claims(connection, shared.destinations)
             foreign = [one for one in claimed if one.worker != shared.worker]
             dead = self._watch.look(lanes.others(connection, shared.worker), foreign, queue)
-            self._let_go(connection, now)
+            self._let_go(connection, known, now)
             wants = self._wants(known, claimed, now)
             found = lanes.candidates(connection, wants, now, queue.age_up)
             moments = [lanes.soonest(connection, wants, now)]
@@ -178,7 +179,9 @@ class Engine:
         if not changed:
             self._amended = time.monotonic()
 
-    def _let_go(self, connection: sqlalchemy.Connection, now: datetime.datetime) -> None:
+    def _let_go(
+        self, connection: sqlalchemy.Connection, known: dict[str, orders.Lane], now: datetime.datetime
+    ) -> None:
         """Stop lanes whose work is not theirs any more, or may not go on now."""
         with self._floor.lock:
             hauls = list(self._floor.hauls.values())
@@ -186,6 +189,8 @@ class Engine:
             one = haul.consignment
             if not ledger.wanted(connection, one.key, one.fence):
                 haul.stopped = haul.stopped or "it was taken back"
+            elif known.get(one.destination, _UP).state is orders.LaneState.HELD:
+                haul.stopped = f"{one.destination} is held"
             elif one.priority is not orders.Priority.URGENT:
                 for calendar in (haul.destination.calendar, one.calendar):
                     if not self._floor.open(calendar, now):
