@@ -77,10 +77,10 @@ class Replay:
         self._decider = decide.Decider(data, decide.Rulebook.of(settings))
         self._studies: dict[str, dict[str, routes.Facts]] = {}  # by study and series, the last few
 
-    def run(self, since: datetime.datetime) -> Iterator[tuple[int, Change | None]]:
-        """(decisions looked at, what differs) for each revision of a series that was decided since then."""
-        for number, one in decided.each(self._database, since):
-            yield number, self._again(one)
+    def run(self, since: datetime.datetime) -> Iterator[Change | None]:
+        """What differs, for each that `decided.count` counts; None where nothing does."""
+        for one in decided.each(self._database, since):
+            yield None if one is None else self._again(one)
 
     def _again(self, one: decided.Decided) -> Change | None:
         with self._database.read() as connection:

@@ -47,8 +47,8 @@ def replay(
         again = replaying.Replay(layout.Data(settings.node.data), database, settings)
         total = decided.count(database, begin)
         with output.progress("replay", total, shown=not as_json) as advance:
-            for number, change in again.run(begin):
-                advance(number)
+            for change in again.run(begin):
+                advance(1)
                 if change is None:
                     continue
                 shown += 1

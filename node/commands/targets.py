@@ -27,6 +27,11 @@ def target(text: str, settings: model.Settings) -> Target:
     """Return where the text says to send, a destination before a peer; raises UsageError with the way out."""
     for known in settings.destinations:
         if text == known.name:
+            if known.kind is not orders.Kind.DICOM:
+                raise errors.UsageError(
+                    f"destination {text!r} is a {known.kind.value}, which only the node itself sends to: "
+                    f"`dicom-node queue resend UID --to {text}` has it do so"
+                )
             # The configuration has checked that both are there.
             called = next(one for one in settings.peers if one.name == known.peer)
             steps = next((one for one in settings.coerce if one.name == known.coerce), None)

@@ -31,26 +31,30 @@ class Decided:
     study: str  # Study Instance UID
     series: str  # Series Instance UID
     revision: int  # of the series; 0: what was sent on as it came
-    at: datetime.datetime  # when the first of it was decided
-    taken: tuple[Taken, ...]  # in the order in which it was decided
+    at: datetime.datetime  # when it was decided
+    taken: tuple[Taken, ...]  # in the order in which it was decided; none: no route said anything then
     verdict: orders.Completeness | None  # as which it had settled; None: it had not
     instances: int | None  # how many there were then
     first: bool  # whether nothing was decided of the series before
     whole: bool  # whether its study has settled
 
 
-_SINCE = (
-    sqlalchemy.select(_decision.key, _decision.study, _decision.series, _decision.revision)
-    .where(_decision.key > sqlalchemy.bindparam("after"), _decision.at >= sqlalchemy.bindparam("since"))
-    .order_by(_decision.key)
+# Two streams: what was sent on as it came, which no settlement tells of, and what settled, of which there
+# may be no decision.
+_AS_IT_CAME = sqlalchemy.and_(_decision.revision == 0, _decision.at >= sqlalchemy.bindparam("since"))
+_SERIES = sqlalchemy.and_(_settlement.series != "", _settlement.at >= sqlalchemy.bindparam("since"))
+_PAGES = tuple(
+    sqlalchemy.select(table.c.key, table.c.study, table.c.series, table.c.revision)
+    .where(table.c.key > sqlalchemy.bindparam("after"), which)
+    .order_by(table.c.key)
     .limit(_PAGE)
+    for table, which in ((tables.decision, _AS_IT_CAME), (tables.settlement, _SERIES))
 )
-_COUNT = (
-    sqlalchemy.select(sqlalchemy.func.count())
-    .select_from(tables.decision)
-    .where(_decision.at >= sqlalchemy.bindparam("since"))
+_COUNTS = tuple(
+    sqlalchemy.select(sqlalchemy.func.count()).select_from(table).where(which)
+    for table, which in ((tables.decision, _AS_IT_CAME), (tables.settlement, _SERIES))
 )
-_TOGETHER = (
+_DECISIONS = (
     sqlalchemy.select(
         _decision.key,
         _decision.revision,
@@ -62,67 +66,64 @@ _TOGETHER = (
     .where(
         _decision.study == sqlalchemy.bindparam("study_uid"),
         _decision.series == sqlalchemy.bindparam("series_uid"),
+        _decision.revision.in_([0, sqlalchemy.bindparam("which")]),
     )
     .order_by(_decision.key)
 )
-_SETTLED = sqlalchemy.select(_settlement.series, _settlement.verdict, _settlement.instances).where(
+_SETTLEMENTS = sqlalchemy.select(
+    _settlement.series, _settlement.revision, _settlement.at, _settlement.verdict, _settlement.instances
+).where(
     _settlement.study == sqlalchemy.bindparam("study_uid"),
-    sqlalchemy.or_(
-        sqlalchemy.and_(
-            _settlement.series == sqlalchemy.bindparam("series_uid"),
-            _settlement.revision == sqlalchemy.bindparam("which"),
-        ),
-        _settlement.series == "",
-    ),
+    _settlement.series.in_(["", sqlalchemy.bindparam("series_uid")]),
 )
 
 
 def count(database: db.Database, since: datetime.datetime) -> int:
-    """How many decisions were taken since then."""
+    """How much was decided since then, as `each` counts it."""
     with database.read() as connection:
-        return int(connection.execute(_COUNT, {"since": words.moment(since)}).scalar_one())
+        return sum(
+            int(connection.execute(counted, {"since": words.moment(since)}).scalar_one())
+            for counted in _COUNTS
+        )
 
 
-def each(database: db.Database, since: datetime.datetime) -> Iterator[tuple[int, Decided]]:
-    """(decisions looked at, what was decided) for each revision of a series, in the order of time."""
-    after, moment = 0, words.moment(since)
-    while True:
-        with database.read() as connection:
-            rows = connection.execute(_SINCE, {"after": after, "since": moment}).all()
-            found = [(1, _decided(connection, *row, moment)) for row in rows]
-        advanced = 0
-        for number, one in found:
-            advanced += number
-            if one is not None:
-                yield advanced, one
-                advanced = 0
-        if len(rows) < _PAGE:
-            return
-        after = rows[-1].key
+def each(database: db.Database, since: datetime.datetime) -> Iterator[Decided | None]:
+    """What was decided for each revision of a series; None for a row that belongs to one told before."""
+    for page in _PAGES:
+        after = 0
+        while True:
+            with database.read() as connection:
+                rows = connection.execute(page, {"after": after, "since": words.moment(since)}).all()
+                found = [_decided(connection, *row) for row in rows]
+            yield from found
+            if len(rows) < _PAGE:
+                break
+            after = rows[-1].key
 
 
 def _decided(
-    connection: sqlalchemy.Connection, key: int, study: str, series: str, revision: int, since: str
+    connection: sqlalchemy.Connection, key: int, study: str, series: str, revision: int
 ) -> Decided | None:
-    """What was decided of a revision, when this is the first row of it."""
+    """What was decided of a revision; None for a further row of what was sent on as it came."""
     named = {"study_uid": study, "series_uid": series}
-    of_series = connection.execute(_TOGETHER, named).all()
-    rows = [row for row in of_series if row.revision == revision]
-    if min(row.key for row in rows if row.at >= since) != key:
+    taken = connection.execute(_DECISIONS, {**named, "which": revision}).all()
+    own = [one for one in taken if one.revision == revision]
+    if revision == 0 and own[0].key != key:
         return None
-    settled = connection.execute(_SETTLED, {**named, "which": revision}).all()
-    own = next((row for row in settled if row.series == series), None)
+    settled = connection.execute(_SETTLEMENTS, named).all()
+    how = next((one for one in settled if one.series and one.revision == revision), None)
+    revisions = [one.revision for one in taken] + [one.revision for one in settled if one.series]
     return Decided(
         study,
         series,
         revision,
-        words.when(rows[0].at),
+        words.when(own[0].at if how is None else how.at),
         tuple(
-            Taken(row.route, tuple(row.destinations.split("\\")) if row.destinations else (), row.discard)
-            for row in rows
+            Taken(one.route, tuple(one.destinations.split("\\")) if one.destinations else (), one.discard)
+            for one in own
         ),
-        None if own is None else orders.Completeness(own.verdict),
-        None if own is None else own.instances,
-        rows[0].key == of_series[0].key,
-        any(row.series == "" for row in settled),
+        None if how is None else orders.Completeness(how.verdict),
+        None if how is None else how.instances,
+        revision == min(revisions),
+        any(not one.series for one in settled),
     )

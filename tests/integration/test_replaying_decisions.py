@@ -193,6 +193,18 @@ def test_what_was_sent_on_as_it_came_is_asked_at_that_level(node: tuple[layout.D
     assert summary(data, now.replace('"CHEST"', '["CHEST", ""]') + later) == {"same": 1, "moved": 1}
 
 
+def test_a_level_that_said_nothing_then_may_say_something_now(
+    node: tuple[layout.Data, db.Database],
+) -> None:
+    data, database = node
+    now = '[routes.now]\nlevel = "instance"\nto = ["spare"]\n'
+    decide(database, HEAD[0], 0, {"now": "spare", "other": "research"})
+    decide(database, HEAD[0], 1, {})
+    other = '[routes.other]\nlevel = "instance"\nto = ["research"]\n'
+    assert summary(data, now + other) == {"same": 2}
+    assert summary(data, now + other + '[routes.later]\nto = ["archive"]\n') == {"same": 1, "moved": 1}
+
+
 def test_a_study_is_asked_when_it_had_settled(node: tuple[layout.Data, db.Database]) -> None:
     data, database = node
     routes = '[routes.both]\nlevel = "study"\nto = ["research"]\n'

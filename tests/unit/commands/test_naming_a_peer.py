@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import pytest
 
-from node import errors, model
+from node import errors, model, orders
 from node.commands import targets
 
 SETTINGS = model.Settings(
@@ -51,3 +53,11 @@ def test_what_names_nobody_is_refused_with_the_way_out(text: str, says: str) -> 
     with pytest.raises(errors.UsageError) as caught:
         targets.peer(text, SETTINGS)
     assert str(caught.value).startswith(says)
+
+
+def test_a_destination_that_is_no_peer_is_left_to_the_node() -> None:
+    settings = model.Settings(
+        destinations=(orders.Destination("research", kind=orders.Kind.FOLDER, folder=pathlib.Path("x")),)
+    )
+    with pytest.raises(errors.UsageError, match="destination 'research' is a folder, which only the node"):
+        targets.target("research", settings)
