@@ -63,7 +63,7 @@ class Receiver:
             procs.wait_until(self._ready_or_dead, 60, f"{self.name} did not become ready")
         except TimeoutError as late:
             self.stop()
-            raise RuntimeError(f"{late}; its last words: {self._last_words()}") from None
+            raise RuntimeError(f"{late}; its last words: {self.last_words()}") from None
         except BaseException:
             self.stop()
             raise
@@ -98,10 +98,11 @@ class Receiver:
 
     def _ready_or_dead(self) -> bool:
         if self.process.poll() is not None:
-            raise RuntimeError(f"{self.name} ended at once: {self._last_words()}")
+            raise RuntimeError(f"{self.name} ended at once: {self.last_words()}")
         return self.ready()
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """Return the end of what it logged."""
         return self.log.read_text(errors="replace")[-2000:]
 
     def _json(self, path: str) -> dict[str, object]:
@@ -113,7 +114,7 @@ class Receiver:
             error.close()
             if error.code == 503:
                 raise  # not ready yet
-            said = f"{self.name}: {path}: {error.code}; its last words: {self._last_words()}"
+            said = f"{self.name}: {path}: {error.code}; its last words: {self.last_words()}"
             raise RuntimeError(said) from None
 
 

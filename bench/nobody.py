@@ -7,7 +7,7 @@ import socket
 import socketserver
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tests import make, scu
 
@@ -15,9 +15,10 @@ _RESPONSE, _SUCCESS, _NO_DATA = 0x8000, 0, 0x0101
 
 
 @contextlib.contextmanager
-def answering() -> Iterator[int]:
-    """The port of such a server."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Handler) as server:
+def answering(heard: Callable[[str], object] = lambda _: None) -> Iterator[int]:
+    """The port of such a server; `heard` is told the UID of each instance whose last byte came."""
+    handler = type("_Telling", (_Handler,), {"heard": staticmethod(heard)})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
@@ -30,6 +31,8 @@ def answering() -> Iterator[int]:
 class _Handler(socketserver.BaseRequestHandler):
     """One association."""
 
+    heard: Callable[[str], object]
+
     def handle(self) -> None:
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         command = b""
@@ -41,7 +44,7 @@ class _Handler(socketserver.BaseRequestHandler):
                 self.request.sendall(scu.pdu(6, bytes(4)))
                 return
             elif kind == 4:
-                command = self._heard(command, body)
+                command = self._message(command, body)
 
     def _read(self) -> tuple[int, bytes] | None:
         head = self._exactly(6)
@@ -56,7 +59,7 @@ class _Handler(socketserver.BaseRequestHandler):
             data += more
         return data
 
-    def _heard(self, command: bytes, body: bytes) -> bytes:
+    def _message(self, command: bytes, body: bytes) -> bytes:
         """Answer when the message is whole; what is known of its command until then."""
         at = 0
         while at < len(body):
@@ -68,6 +71,7 @@ class _Handler(socketserver.BaseRequestHandler):
             at += 4 + length
             whole = control == 2 or (values and values[0x800] == struct.pack("<H", _NO_DATA))
             if whole:
+                self.heard(scu.parse(command).get(0x1000, b"").decode().strip("\0"))
                 self._answer(context, scu.parse(command))
                 command = b""
         return command
