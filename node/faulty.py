@@ -364,6 +364,11 @@ class Faulty:
         else:
             self._begin(lambda: self._report_later(link, context.id, transaction, late))
 
+    def report(self, transaction: commitment.Transaction) -> None:
+        """Report now on a request that was taken, to whoever reports go to, until it is heard."""
+        assert self.report_to is not None
+        self._begin(lambda: self._report_away(transaction))
+
     def _report_later(
         self, link: association.Association, context: int, transaction: commitment.Transaction, late: float
     ) -> None:
@@ -373,7 +378,11 @@ class Faulty:
             with contextlib.suppress(errors.NodeError):  # the requestor has gone, and is told nothing
                 self._report(link, context, transaction)
             return
+        self._report_away(transaction)
+
+    def _report_away(self, transaction: commitment.Transaction) -> None:
         assert transaction.uid is not None
+        assert self.report_to is not None
         while not self._stop.is_set():
             said = self._verdict(transaction)
             outcome = reporting.report(self.report_to, self.aet, model.TlsSettings(), transaction.uid, said)

@@ -22,12 +22,16 @@ _MOST = 1 << 16  # bytes of a FIFO: every ring since the last look is one wake
 
 def ring(data: layout.Data) -> None:
     """Wake all who wait, in every process on this data directory; call it after the commit."""
+    _ring_all(str(data.bells))
+
+
+def _ring_all(folder: str) -> None:
     try:
-        names = os.listdir(data.bells)
+        names = os.listdir(folder)
     except FileNotFoundError:
         return  # nobody ever waited here
     for name in names:
-        _ring(f"{data.bells}/{name}")
+        _ring(f"{folder}/{name}")
 
 
 def _ring(path: str) -> None:
@@ -72,6 +76,10 @@ class Bell:
         with self._lock, contextlib.suppress(BlockingIOError):
             if self._fd >= 0:
                 os.write(self._fd, b"!")
+
+    def ring_all(self) -> None:
+        """Wake everybody, as `ring` does."""
+        _ring_all(str(self._path.parent))
 
     def close(self) -> None:
         """Take it down; fit to be called twice."""

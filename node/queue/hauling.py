@@ -146,7 +146,9 @@ class Hauler:
             self._troubles.tell(lane, trip.failed, now)
         elif trip.answered:
             self._troubles.answered(one.destination)
-        if state in (orders.State.DUE, orders.State.VERIFYING):
+        if state is orders.State.VERIFYING:
+            shared.bell.ring_all()  # who verifies waits at another bell
+        elif state is orders.State.DUE:
             shared.bell.ring()
         return following
 
