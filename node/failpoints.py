@@ -27,6 +27,8 @@ NAMES = (
     "sweep.after-ledger",
     "sweep.after-files",
     "rebuild.before-swap",
+    "complete.before-commit",
+    "complete.after-commit",
     "queue.after-claim",
     "push.after-answer",
     "push.after-book",
