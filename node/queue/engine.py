@@ -22,6 +22,7 @@ from node.queue import backoff, bell, floor, hauling, trouble, watch
 
 LOOK_EVERY = 5.0  # seconds between looks when nobody rings: other machines' work, calendars, clocks that jump
 AMEND_EVERY = 60.0  # seconds between looks for what waits for a moment that will not come
+_JUMP = 2.0  # seconds that a clock does not drift between two looks
 _LEAST = 0.02  # seconds between looks for a moment that is there already
 _PAUSE = 1.0  # seconds between tries while the database does not answer
 _UNPROVEN = 1  # lanes at once to a destination that has just failed
@@ -60,7 +61,8 @@ class Engine:
         self._troubles = trouble.Troubles(self._floor)
         self._hauler = hauling.Hauler(self._floor, self._troubles)
         self._watch = watch.Watch()
-        self._amended = float("-inf")
+        self._amended = float("-inf")  # when that was, on our own watch
+        self._offset: float | None = None  # of the clock on the wall to our own watch
 
     # -- from other threads ---------------------------------------------------------------------
 
@@ -168,7 +170,10 @@ class Engine:
 
     def _amend(self, now: datetime.datetime) -> None:
         """Now and then: a clock that jumped, or a calendar that is gone, must not hold anything for ever."""
-        if time.monotonic() - self._amended < AMEND_EVERY:
+        offset = now.timestamp() - time.monotonic()
+        jumped = self._offset is not None and abs(offset - self._offset) > _JUMP
+        self._offset = offset
+        if time.monotonic() - self._amended < AMEND_EVERY and not jumped:
             return
         shared = self._floor
         longest = max((one.retry_most for one in shared.destinations.values()), default=0.0)
