@@ -86,11 +86,17 @@ def parse(entry: str) -> Test:
 
 def holds(entries: Sequence[str], values: Sequence[str], *, exact_case: bool = False) -> bool:
     """Return whether the values fulfil the list of entries."""
-    tests = [parse(entry) for entry in entries]
     present = [value for value in values if value.strip()]
-    plain = [test for test in tests if not test.negated]
-    broken = any(test.negated and _meets(test, present, exact_case) for test in tests)
-    return not broken and (not plain or any(_meets(test, present, exact_case) for test in plain))
+    met = plain = False
+    for entry in entries:
+        test = parse(entry)
+        if test.negated:
+            if _meets(test, present, exact_case):
+                return False
+        else:
+            plain = True
+            met = met or _meets(test, present, exact_case)
+    return met or not plain
 
 
 def number(text: str) -> decimal.Decimal | None:
@@ -166,7 +172,10 @@ def _within(test: Test, value: str) -> bool:
 
 def fold(text: str, exact_case: bool = False) -> str:
     """Return the form in which texts are compared: composed, trimmed, and without case unless it counts."""
-    text = unicodedata.normalize("NFC", text.strip())
+    text = text.strip()
+    if text.isascii():  # most are, and have one form
+        return text if exact_case else text.lower()
+    text = unicodedata.normalize("NFC", text)
     return text if exact_case else unicodedata.normalize("NFC", text.casefold())
 
 
