@@ -62,7 +62,7 @@ def consignment(
     if one.state is state.VERIFYING:
         return "the destination has taken all of it, and is being asked whether it keeps it"
     if one.state is state.DEAD:
-        return f"given up: {one.error or 'see its deliveries'}; a person may replay it"
+        return f"{one.error or 'given up'}; a person may replay it"
     if one.state is state.CANCELLED:
         return one.error or "cancelled"
     return ""

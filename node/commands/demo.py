@@ -122,6 +122,8 @@ def _summary(story: acts.Story, seconds: float, *, kept: bool) -> None:
     if kept:
         print(f"Everything is in {story.folder}. Try:")
         print(f"  dicom-node images list --data {node.data}")
+        print(f"  dicom-node queue list --state done --data {node.data}")
+        print(f"  dicom-node why {story.refused} --data {node.data}")
         print(f"  dicom-node audit --deep --data {node.data}")
         print(f"  dicom-node run --data {node.data}")
     else:

@@ -50,7 +50,7 @@ class Step:
 
     def line(self) -> str:
         """The step in one line, where nothing can be drawn."""
-        return f"{_SIGNS[self.mark]} {self.title:<28} {self.seconds():5.1f} s  {self.says}"
+        return f"{_SIGNS[self.mark]} {self.title:<30} {self.seconds():5.1f} s  {self.says}"
 
 
 class Journey:

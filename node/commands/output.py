@@ -68,6 +68,11 @@ def size(count: int) -> str:
     return f"{amount:.1f} TB"
 
 
+def count(many: int, what: str) -> str:
+    """So many of something."""
+    return f"{many:,} {what}" if many == 1 else f"{many:,} {what}s"
+
+
 @contextmanager
 def progress(what: str, total: int | None, *, shown: bool = True) -> Iterator[Callable[[int], Any]]:
     """Show a bar on a terminal while a block runs; call what it yields with how much further it is."""

@@ -149,7 +149,7 @@ def hold(
         at.stop(whole)
         return _nothing()
 
-    _act("held", what, lane, why, config, data, act, as_json=as_json)
+    _act("held", what, lane, why, config, data, act, as_json=as_json, lanes_too=True)
 
 
 @group.command()
@@ -172,7 +172,7 @@ def release(
             at.go_on(whole)
         return at.release(chosen)
 
-    _act("released", what, lane, why, config, data, act, as_json=as_json)
+    _act("released", what, lane, why, config, data, act, as_json=as_json, lanes_too=True)
 
 
 @group.command()
@@ -192,7 +192,7 @@ def retry(
     def act(at: desk.Desk, chosen: queue.Chosen) -> desk.Done:
         return at.retry(chosen)
 
-    _act("tried now", what, lane, why, config, data, act, as_json=as_json, tried=True)
+    _act("tried now", what, lane, why, config, data, act, as_json=as_json, lanes_too=True, tried=True)
 
 
 @group.command()
@@ -331,6 +331,7 @@ def _act(
     ask: str = "",
     always: bool = False,
     yes: bool = False,
+    lanes_too: bool = False,
     tried: bool = False,
     places: list[str] | None = None,
 ) -> None:
@@ -359,12 +360,15 @@ def _act(
     if as_json:
         output.as_json({"action": done, "what": chosen, **result._asdict()})
         return
-    if whole is not None and not result.consignments:
+    if whole is not None and lanes_too:
         print(f"{whole} is {done}")
         return
-    print(f"{result.consignments} consignments with {result.deliveries} instances are {done}")
     if not result.consignments:
         print("nothing of it stands so that this changes it: see `dicom-node why`, `dicom-node queue list`")
+        return
+    instances = output.count(result.deliveries, "instance")
+    verb = "is" if result.deliveries == 1 else "are"
+    print(f"{instances} in {output.count(result.consignments, 'consignment')} {verb} {done}")
 
 
 def _confirm(
@@ -374,7 +378,8 @@ def _confirm(
 
     consignments, instances = queue_view.extent(connection, chosen)
     if (always and consignments) or instances > _MANY:
-        words = f"{ask} {what}: {instances:,} instances in {consignments:,} consignments?"
+        parcels = output.count(consignments, "consignment")
+        words = f"{ask} {what}: {output.count(instances, 'instance')} in {parcels}?"
         if not typer.confirm(words):
             raise errors.UsageError("nothing was changed")
 

@@ -183,7 +183,7 @@ def _sent(
         counts += f", {parcel.dead} given up"
     if parcel.cancelled:
         counts += f", {parcel.cancelled} cancelled"
-    if one.bytes:
+    if one.bytes and parcel.done:
         counts += f", {output.size(one.bytes)}"
     if one.verified:
         counts += f", {one.verified} verified"
@@ -225,31 +225,46 @@ def _asked(asked: why.Asked, now: datetime.datetime) -> str:
 
 def _delivered(one: why.Delivered, *, whole: bool) -> Iterator[Line]:
     if not whole:
+        if one.state is orders.State.DUE and not one.error:
+            return  # like all the others
         yield Line(3, f"{one.sop_instance}: {one.state.value}" + (f", {one.error}" if one.error else ""))
         return
+    cancelled = one.state is orders.State.CANCELLED
     for attempt in one.tries:
-        yield Line(3, _try(attempt), _STYLES.get(attempt.outcome, ""))
+        # Why nothing more is sent stands at the last attempt, and is said below.
+        said_below = cancelled and attempt.error == one.error
+        yield Line(3, *_try(attempt._replace(error="") if said_below else attempt))
     if one.verified is not None:
         yield Line(3, f"{_time(one.verified)}  found there afterwards", "green")
-    if not one.tries and one.state is not orders.State.DUE:
-        yield Line(3, f"{one.state.value}" + (f": {one.error}" if one.error else ""))
+    if cancelled or (not one.tries and one.state is not orders.State.DUE):
+        yield Line(3, one.error or one.state.value)
 
 
-def _try(one: why.Try) -> str:
-    said = "no answer" if one.status is None else f"{one.status:04X} {statuses.name(one.status)}"
-    text = f"{_time(one.at)}  {_OUTCOMES.get(one.outcome, one.outcome.value)}: {said}"
+def _try(one: why.Try) -> tuple[str, str]:
+    """One attempt in words, and their style."""
+    what, style, error = "no answer", "cyan", one.error
+    if one.status is not None:
+        said, kind = statuses.text(one.status), statuses.classify(one.status)
+        # What was refused says so in the same words.
+        said, error = (error, "") if error.startswith(said) else (said, error)
+        what, style = f"{_KINDS[kind]}: {said}", _KIND_STYLES.get(kind, "green")
+    text = f"{_time(one.at)}  {what}"
     if one.syntax:
         text += f", as {_syntax(one.syntax)}, {output.size(one.size)}"
     if one.seconds is not None:
         text += f", {one.seconds * 1000:.0f} ms"
-    return text + (f"; {one.error}" if one.error else "")
+    if one.outcome is orders.State.DEAD:
+        style = "bold red"
+    return text + (f"; {error}" if error else ""), style
 
 
-_OUTCOMES = {
-    orders.State.DONE: "delivered",
-    orders.State.DUE: "to be tried again",
-    orders.State.DEAD: "given up",
+_KINDS = {
+    statuses.Kind.SUCCESS: "taken",
+    statuses.Kind.WARNING: "taken with a warning",
+    statuses.Kind.RETRY: "refused for now",
+    statuses.Kind.PERMANENT: "refused for good",
 }
+_KIND_STYLES = {statuses.Kind.RETRY: "cyan", statuses.Kind.PERMANENT: "red"}
 
 
 def _syntax(uid: str) -> str:

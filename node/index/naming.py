@@ -9,7 +9,6 @@ from node.index import tables, tracker, words
 
 _series, _study = tables.series.c, tables.study.c
 _MOST = 6  # of what begins alike, so many are named
-_SHORTEST = 8  # characters that the beginning of a UID has at least
 
 _CUSTOM_SERIES = (
     sqlalchemy.select(_series.series)
@@ -54,8 +53,6 @@ def uid(connection: sqlalchemy.Connection, name: str) -> str:
         raise errors.NotFound(f"nothing is called {name!r} here: give a UID, or a name that `images` shows")
     given = {"uid": name, "hash": words.uid_hash(name)}
     if any(connection.execute(statement.limit(1), given).first() for statement in _KNOWN):
-        return name
-    if len(name) < _SHORTEST:
         return name
     alike = _beginning(connection, name)
     if len(alike) > 1:

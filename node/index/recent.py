@@ -86,7 +86,7 @@ def verdicts(
     return counts, seen == _SETTLED
 
 
-def _shown(row: sqlalchemy.Row[tuple[object, ...]]) -> Shown:
+def _shown(row: sqlalchemy.Row[*tuple[object, ...]]) -> Shown:
     values = row._asdict()
     values["state"] = orders.State(values["state"])
     values["changed"] = words.when(values["changed"])
