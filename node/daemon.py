@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import datetime
 import enum
 import importlib.metadata
 import os
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from node import config, errors, log, metrics, model, notify, preflight, roles, state, supervise
 from node.files import layout
-from node.index import db, migrate
+from node.index import db, events, migrate
 
 SHOWN_ASSOCIATIONS = 20  # the last ones, on the status page
 
@@ -73,7 +74,9 @@ def migrate_database(settings: model.Settings, say: Callable[[str], None] | None
     settings.node.data.mkdir(parents=True, exist_ok=True)
     database = db.open(layout.index_url(settings))
     try:
-        return migrate.upgrade(database, say)
+        status = migrate.upgrade(database, say)
+        events.begun(layout.Data(settings.node.data), database, datetime.datetime.now(datetime.UTC))
+        return status
     finally:
         database.close()  # nothing of it may be held over the fork
 

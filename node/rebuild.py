@@ -18,6 +18,7 @@ from node.index import (
     beside,
     commitment,
     db,
+    events,
     ingest,
     migrate,
     overrides,
@@ -65,6 +66,7 @@ def make(
     aside = work.taken - instances
     work.arrivals()
     work.given()
+    work.forwarding()
     target.durable()
     return Rebuilt(instances, aside, work.taken - instances - aside, tuple(work.skipped))
 
@@ -306,6 +308,11 @@ class _Work:
                 self._write_given(batch)
                 batch = []
         self._write_given(batch)
+
+    def forwarding(self) -> None:
+        """What was decided, owed and answered."""
+        self.taken += events.make(self._data, self._target, self._skip)
+        self._seen(self.taken)
 
     def _write_given(self, batch: list[dict[str, object]]) -> None:
         if not batch:

@@ -16,6 +16,7 @@ from node import errors, failpoints, log, model
 from node.files import coercions, journal, layout, ledger, scrub
 from node.files import disk as disks
 from node.index import aside, db, lookup, progress, remove, restore, retain, witness
+from node.index import ledger as owed
 
 SCRUB = "scrub"
 RETENTION = "retention"  # who removed, in the audit trail
@@ -39,7 +40,7 @@ def retention(
     *,
     now: datetime.datetime | None = None,
     stop: Callable[[], bool] = lambda: False,
-    undelivered: retain.Undelivered = retain.nothing_undelivered,
+    undelivered: retain.Undelivered = owed.undelivered,
 ) -> Retained:
     """Remove what the rules and the policy keep no longer: the rows of a series at a time, then the files."""
     at = now or datetime.datetime.now(datetime.UTC)

@@ -76,7 +76,7 @@ class Book:
                 "status": attempt.status,
                 "syntax": attempt.syntax,
                 "size": attempt.size,
-                "seconds": round(attempt.seconds, 6),
+                "seconds": attempt.seconds,
                 "error": attempt.error,
             }
         )

@@ -40,6 +40,7 @@ SETTLED = "settled"  # a revision of a series or study: the columns of `settleme
 DECIDED = "decided"  # what a route made of it: the columns of `decision`
 ENQUEUED = "enqueued"  # instances that a destination is owed, in a consignment that is new or grows
 CALLED_OFF = "called-off"  # deliveries that are not to be sent any more
+ATTEMPTED = "attempted"  # what became of deliveries, where no book says it
 GIVEN_UP = "given-up"  # what was due of a consignment became dead letters, without an attempt of each
 VERIFYING = "verifying"  # all of a consignment was taken; it is made sure
 VERIFIED = "verified"  # instances that a destination was found to keep

@@ -27,6 +27,8 @@ _LEFT_OUT = {
     "series": {"revision", "settled_instances", "settled_at"},
     "arrival": {"slot", "generation", "position", "target"},
     "deletion": {"target", "file_removed"},
+    "settlement": {"signals"},  # they name a row
+    "consignment": {"due", "attempts", "crashes", "claim", "fence", "error", "changed"},
 }
 
 
@@ -106,7 +108,19 @@ def _meaning(table: sqlalchemy.Table) -> tuple[list[sqlalchemy.Column[Any]], sql
             .outerjoin(study, study.c.key == series.c.study_key)
         )
         return [*above, instance.c.sop_instance], joined
+    if table in (tables.delivery, tables.attempt):
+        return _of_consignment(table)
     return [], table
+
+
+def _of_consignment(table: sqlalchemy.Table) -> tuple[list[sqlalchemy.Column[Any]], sqlalchemy.FromClause]:
+    delivery, consignment = tables.delivery, tables.consignment
+    joined: sqlalchemy.FromClause = table
+    above = [consignment.c[name] for name in ("study", "series", "route", "revision", "created")]
+    if table is tables.attempt:
+        joined = joined.outerjoin(delivery, delivery.c.key == table.c.delivery_key)
+        above += [delivery.c.destination, delivery.c.sop_instance]
+    return above, joined.outerjoin(consignment, consignment.c.key == delivery.c.consignment_key)
 
 
 REBUILT = (
@@ -120,5 +134,10 @@ REBUILT = (
     "arrival",
     "deletion",
     "reference",
+    "settlement",
+    "decision",
+    "consignment",
+    "delivery",
+    "attempt",
 )
 OVERRIDES = ("series_override", "image_override")  # made by people here; no file of the store carries them

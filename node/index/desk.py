@@ -108,15 +108,8 @@ class Desk:
             rows = self._rows(one, (_State.DEAD,), only)
             if not rows:
                 continue
-            uids = [row.sop_instance for row in rows]
-            self._note("replay", [one], fence=one.fence, instances=uids if only else None)
-            moved = consignments.Moved()
-            for _ in rows:
-                moved.changed(one.key, _State.DEAD, _State.DUE)
-            bulk.many(self._connection, _REPLAY, [(row.key,) for row in rows])
-            moved.write(self._connection)
-            bulk.many(self._connection, _FRESH, [(self._at, self._at, one.key)])
-            consignments.settle(self._connection, one.key, self._now)
+            self._note("replay", [one], instances=[row.sop_instance for row in rows])
+            ledger.replayed(self._connection, one.key, [row.key for row in rows], self._now)
             many += len(rows)
         return Done(len(found), many)
 
@@ -134,11 +127,8 @@ class Desk:
             # What is being made sure has nothing due, and is not taken back.
             if not rows:
                 continue
-            ledger.called_off(self._connection, rows, one.key, why, self._now, self._witness)
-            if not only:
-                self._note("cancel", [one])
-                ledger.stop(self._connection, one.key, _State.CANCELLED, why, self._now)
-            consignments.settle(self._connection, one.key, self._now)
+            self._note("cancel", [one])
+            ledger.called_off(self._connection, rows, one.key, why, self._now, self._witness, whole=not only)
             done, many = done + 1, many + len(rows)
         return Done(done, many)
 
@@ -196,8 +186,11 @@ class Desk:
         to: orders.State,
         error: str,
     ) -> Done:
-        found = self._found(chosen, states)
-        self._note(action, found)
+        # Where nothing is left to send, its lane is about to say what it comes to.
+        found = [
+            one for one in self._found(chosen, states) if one.total > one.done + one.dead + one.cancelled
+        ]
+        self._note(action, found, error=error)
         values = {"state": to.value, "error": words.clean(error), "changed": self._at}
         if to is _State.DUE:
             values["due"] = self._at
@@ -336,13 +329,6 @@ class Desk:
                 why=self._why,
                 at=self._at,
             )
-
-
-_REPLAY = "UPDATE delivery SET state = 'due', attempts = 0 WHERE key = ?"
-_FRESH = (
-    "UPDATE consignment SET crashes = 0, error = '', changed = ?,"
-    " due = CASE WHEN state = 'running' THEN due ELSE ? END WHERE key = ?"
-)
 
 
 def _counted(found: Sequence[orders.Consignment]) -> Done:

@@ -116,7 +116,7 @@ class Owed:
 
 # -- what is owed ------------------------------------------------------------------------------------
 
-_OWED_ALREADY = (
+OWED_ALREADY = (
     "SELECT instance_key, key, state, consignment_key FROM delivery"
     " WHERE destination = ? AND instance_key IN (?*)"
 )
@@ -153,10 +153,8 @@ def _enqueue(
 ) -> int | None:
     keys.lock_owed(connection)
     target: orders.Consignment | None = None
-    taken: set[int] = set()
-    many = 0
     for chunk in bulk.chunks(list(dict(instances).items())):
-        rows = bulk.listed(connection, _OWED_ALREADY, [key for key, _ in chunk], order.destination)
+        rows = bulk.listed(connection, OWED_ALREADY, [key for key, _ in chunk], order.destination)
         known = {row[0]: row for row in rows}
         fresh = [one for one in chunk if one[0] not in known]
         back = [row for row in known.values() if orders.State(row[2]) in revived]
@@ -168,16 +166,8 @@ def _enqueue(
             names = dict(chunk)
             uids = [uid for _, uid in fresh] + [names[row[0]] for row in back]
             witness.noted(ledger.ENQUEUED, **consignments.fact(target), at=words.moment(now), instances=uids)
-        taken |= _take_back(connection, target.key, back)
-        _insert(connection, target, fresh)
-        many += len(fresh) + len(back)
-    if target is None:
-        return None
-    _grow(connection, target, many, now)
-    for key in sorted(taken - {target.key}):
-        consignments.drop_if_empty(connection, key)
-        consignments.settle(connection, key, now)
-    return target.key
+        grow(connection, target, fresh, back, now)
+    return None if target is None else target.key
 
 
 def _open(connection: sqlalchemy.Connection, order: Order, now: datetime.datetime) -> orders.Consignment:
@@ -273,10 +263,20 @@ _GROW = (
 )
 
 
-def _grow(
-    connection: sqlalchemy.Connection, target: orders.Consignment, many: int, now: datetime.datetime
+def grow(
+    connection: sqlalchemy.Connection,
+    target: orders.Consignment,
+    fresh: Sequence[tuple[int, str]],
+    back: Sequence[Any],
+    now: datetime.datetime,
 ) -> None:
-    bulk.many(connection, _GROW, [(many, words.moment(now), target.key)])
+    """Owe instances that have no row, and once more rows (instance, key, state, consignment)."""
+    taken = _take_back(connection, target.key, back)
+    _insert(connection, target, fresh)
+    bulk.many(connection, _GROW, [(len(fresh) + len(back), words.moment(now), target.key)])
+    for key in sorted(taken - {target.key}):
+        consignments.drop_if_empty(connection, key)
+        consignments.settle(connection, key, now)
 
 
 _LEFT = (
@@ -284,6 +284,12 @@ _LEFT = (
     " AND state IN ('due', 'dead') ORDER BY instance_key"
 )
 _CANCEL = "UPDATE delivery SET state = 'cancelled', error = ? WHERE key = ?"
+
+
+_STOP = (
+    "UPDATE consignment SET state = 'cancelled', claim = '', fence = fence + 1, error = ?, changed = ?"
+    " WHERE key = ?"
+)
 
 
 def redirect(
@@ -305,14 +311,14 @@ def redirect(
     if one is None or one.destination == destination:
         return None
     left = bulk.run(connection, _LEFT, key).all()
+    if not left:
+        return None
     why = why or f"it goes to {destination} instead"
     order = Order(
         destination, one.study, one.series, one.route, one.revision, one.priority, one.steps, one.calendar,
         one.group, HELD if one.state is HELD else DUE, one.error if one.state is HELD else "",
     )  # fmt: skip
-    called_off(connection, left, key, why, now, witness)
-    stop(connection, key, CANCELLED, why, now)
-    consignments.settle(connection, key, now)
+    called_off(connection, left, key, why, now, witness, whole=True)
     instances = [(row.instance_key, row.sop_instance) for row in left]
     return _enqueue(connection, order, instances, now, frozenset({DEAD, CANCELLED}), witness)
 
@@ -324,8 +330,13 @@ def called_off(
     why: str,
     now: datetime.datetime,
     witness: witnesses.Witness | None,
+    *,
+    whole: bool = False,
 ) -> None:
-    """Cancel deliveries of one consignment, given as rows with key, sop_instance and state."""
+    """Cancel deliveries of one consignment, given as rows with key, sop_instance and state.
+
+    `whole`: they are all that was left of it, and it is taken from whoever is at it.
+    """
     if not rows:
         return
     if witness is not None:
@@ -334,24 +345,37 @@ def called_off(
         for chunk in bulk.chunks(rows):
             uids = [row.sop_instance for row in chunk]
             named = consignments.name(one)
-            witness.noted(ledger.CALLED_OFF, **named, at=words.moment(now), error=why, instances=uids)
+            said = {"at": words.moment(now), "error": why, "whole": whole, "instances": uids}
+            witness.noted(ledger.CALLED_OFF, **named, **said)
     moved = consignments.Moved()
     for row in rows:
         moved.changed(key, orders.State(row.state), CANCELLED)
     bulk.many(connection, _CANCEL, [(words.clean(why), row.key) for row in rows])
     moved.write(connection)
+    if whole:
+        bulk.many(connection, _STOP, [(words.clean(why), words.moment(now), key)])
+    consignments.settle(connection, key, now)
 
 
-_STOP = (
-    "UPDATE consignment SET state = ?, claim = '', fence = fence + 1, error = ?, changed = ? WHERE key = ?"
+_REPLAY = "UPDATE delivery SET state = 'due', attempts = 0 WHERE key = ?"
+_FRESH = (
+    "UPDATE consignment SET crashes = 0, error = '', changed = ?,"
+    " due = CASE WHEN state = 'running' THEN due ELSE ? END WHERE key = ?"
 )
 
 
-def stop(
-    connection: sqlalchemy.Connection, key: int, state: orders.State, why: str, now: datetime.datetime
+def replayed(
+    connection: sqlalchemy.Connection, key: int, deliveries: Sequence[int], now: datetime.datetime
 ) -> None:
-    """Give a consignment a state, and take it from whoever is at it."""
-    bulk.many(connection, _STOP, [(state.value, words.clean(why), words.moment(now), key)])
+    """Make dead letters (rows) of a consignment due once more, as if they had never been tried."""
+    moved = consignments.Moved()
+    for _ in deliveries:
+        moved.changed(key, DEAD, DUE)
+    bulk.many(connection, _REPLAY, [(one,) for one in deliveries])
+    moved.write(connection)
+    at = words.moment(now)
+    bulk.many(connection, _FRESH, [(at, at, key)])
+    consignments.settle(connection, key, now)
 
 
 _OWED_OF = (
@@ -376,7 +400,6 @@ def removed(
             found.setdefault(row.consignment_key, []).append(row)
     for key, rows in sorted(found.items()):
         called_off(connection, rows, key, why, now, witness)
-    consignments.settle(connection, sorted(found), now)
     return sum(map(len, found.values()))
 
 

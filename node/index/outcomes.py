@@ -32,15 +32,55 @@ _LAST = (
 
 
 def record(
-    connection: sqlalchemy.Connection, key: int, attempts: Sequence[orders.Attempt], now: datetime.datetime
+    connection: sqlalchemy.Connection,
+    key: int,
+    attempts: Sequence[orders.Attempt],
+    now: datetime.datetime,
+    *,
+    witness: witnesses.Witness | None = None,
 ) -> None:
-    """Write down what became of deliveries; an attempt that is known already changes nothing."""
+    """Write down what became of deliveries; an attempt that is known already changes nothing.
+
+    The witness is told of what stands in no book.
+    """
     keys.lock_owed(connection)
+    if witness is not None:
+        _witnessed(connection, key, attempts, now, witness)
     moved = consignments.Moved()
     for chunk in bulk.chunks(attempts):
         _record(connection, chunk, moved)
     moved.write(connection)
     consignments.settle(connection, sorted({key, *moved.keys}), now)
+
+
+def _witnessed(
+    connection: sqlalchemy.Connection,
+    key: int,
+    attempts: Sequence[orders.Attempt],
+    now: datetime.datetime,
+    witness: witnesses.Witness,
+) -> None:
+    row = _row(connection, key)
+    if row is None:
+        return
+    named = consignments.name(consignments.of(row))
+    for chunk in bulk.chunks(attempts):
+        uids = {found[0]: found[1] for found in bulk.listed(connection, _NAMES, [a.delivery for a in chunk])}
+        said = [
+            [
+                uids[one.delivery],
+                words.moment(one.at),
+                one.outcome.value,
+                one.status,
+                one.syntax,
+                one.size,
+                one.seconds,
+                one.error,
+            ]
+            for one in chunk
+            if one.delivery in uids
+        ]
+        witness.noted(ledger.ATTEMPTED, **named, at=words.moment(now), attempts=said)
 
 
 def _record(
@@ -105,7 +145,7 @@ def _after(before: orders.State, outcome: orders.State) -> orders.State:
     return before  # it was done, given up or cancelled meanwhile
 
 
-_REASON = (
+REASON = (
     "SELECT error FROM delivery WHERE consignment_key = ? AND state = 'dead' ORDER BY instance_key LIMIT 1"
 )
 _FINISH = (
@@ -147,7 +187,7 @@ def finish(
             named = consignments.name(consignments.of(row))
             witness.noted(ledger.VERIFYING, **named, at=words.moment(now))
     if after is _State.DEAD and not error:
-        reason = bulk.run(connection, _REASON, key).scalar()
+        reason = bulk.run(connection, REASON, key).scalar()
         error = f"{row['dead']} of {row['total']} were given up: {reason}"
     if after in (_State.HELD, _State.CANCELLED):
         error = row["error"]

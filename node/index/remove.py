@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, func
 
 from node.files import ledger
 from node.index import keys, tables, words
+from node.index import ledger as owed
 from node.index import witness as witnesses
 
 _CHUNK = 500  # keys in one statement
@@ -100,6 +101,9 @@ def instances(
     if witness is not None:
         for study, series in _emptied(connection, given):
             witness.given(ledger.RESET, study=study, series=series, at=words.moment(now))
+    # What a destination has not got by now it cannot get any more.
+    owed.removed(connection, chosen, f"removed by {who}: {why}", now, witness=witness)
+    if witness is not None:
         witness.removing(removed)
     return removed
 

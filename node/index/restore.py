@@ -15,6 +15,7 @@ _CARRIED: tuple[tuple[sqlalchemy.Table, str | None], ...] = (
     (tables.commitment, "commitment"),
     (tables.commitment_item, None),
     (tables.progress, None),
+    (tables.lane, None),
     (tables.worklist_entry, "worklist_entry"),
     (tables.performed_step, "performed_step"),
     (tables.performed_schedule, None),
@@ -174,3 +175,5 @@ def carry(old: db.Database, new: db.Database) -> None:
                 target.execute(sqlalchemy.insert(table), rows)
             if counter:
                 keys.reach(target, counter, max((row["key"] for row in rows), default=0))
+        # Where the router stood is a row of an instance, and these have other keys now.
+        target.execute(sqlalchemy.delete(tables.progress).where(tables.progress.c.job == "router"))

@@ -10,11 +10,10 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import func
 
-from node.index import remove, tables, words
+from node.index import ledger, remove, tables, words
 from node.index import witness as witnesses
 
-# Which of these series hold something that a destination has not got yet. Today nothing is owed;
-# the ledger of deliveries answers this once there is one.
+# Which of these series hold something that a destination has not got yet.
 Undelivered = Callable[[sqlalchemy.Connection, Sequence[int]], set[int]]
 
 _series = tables.series.c
@@ -34,11 +33,6 @@ class Candidate:
     why: str  # in words, for the audit row
 
 
-def nothing_undelivered(_connection: sqlalchemy.Connection, _series_keys: Sequence[int]) -> set[int]:
-    """Say that everything is delivered: there is no ledger of deliveries yet."""
-    return set()
-
-
 _COLUMNS = (
     _series.key,
     _study.study.label("study"),
@@ -54,7 +48,7 @@ def by_age(
     now: datetime.datetime,
     max_age: float | None,
     *,
-    undelivered: Undelivered = nothing_undelivered,
+    undelivered: Undelivered = ledger.undelivered,
     limit: int = 1000,
 ) -> list[Candidate]:
     """Series that a rule kept until now, and, oldest first, those that the default policy keeps no longer."""
@@ -78,7 +72,7 @@ def by_size(
     now: datetime.datetime,
     max_size: int,
     *,
-    undelivered: Undelivered = nothing_undelivered,
+    undelivered: Undelivered = ledger.undelivered,
 ) -> list[Candidate]:
     """The series of the oldest studies, as many as bring the store below `max_size` bytes.
 
@@ -143,7 +137,7 @@ def drop(
     *,
     who: str,
     now: datetime.datetime,
-    undelivered: Undelivered = nothing_undelivered,
+    undelivered: Undelivered = ledger.undelivered,
     witness: witnesses.Witness | None = None,
 ) -> list[remove.Removed]:
     """Remove a candidate, in a write scope; nothing when it is not as it was chosen any more."""

@@ -297,7 +297,7 @@ def told(
         )
     dead = [_attempt(one.delivery, orders.State.DEAD, one.why, now) for one in missing if one.dead]
     if dead:
-        outcomes.record(connection, consignment, dead, now)
+        outcomes.record(connection, consignment, dead, now, witness=witness)
     whole = ledger.get(connection, consignment)
     state = state if whole is None else whole.state
     if state is not orders.State.VERIFYING:
@@ -322,7 +322,11 @@ def late(
     if found:
         why = "it is committed, which was said late"
         outcomes.record(
-            connection, consignment, [_attempt(key, orders.State.DONE, why, now) for key in found], now
+            connection,
+            consignment,
+            [_attempt(key, orders.State.DONE, why, now) for key in found],
+            now,
+            witness=witness,
         )
         outcomes.verified(connection, consignment, found, [], now, witness=witness)
     return len(found)

@@ -294,7 +294,7 @@ def _came(
         if alone is not None:
             statement = statement.where(_arrival.sop_instance == alone)
         rows = connection.execute(statement).all()
-        found += [Came(*one[:9], words.when(one[9]), words.when(one[10])) for one in map(tuple, rows)]
+        found += [Came._make((*one[:9], words.when(one[9]), words.when(one[10]))) for one in rows]
     return sorted(found, key=lambda came: came.first)[:MOST_ARRIVALS]
 
 
