@@ -111,11 +111,29 @@ class World:
         return dataclasses.replace(self.settings, destinations=(one,))
 
 
-@pytest.fixture
-def world(database: db.Database, tmp_path: pathlib.Path) -> Iterator[World]:
-    data = stored.data(tmp_path / "data")
+@contextlib.contextmanager
+def _world(database: db.Database, folder: pathlib.Path) -> Iterator[World]:
+    data = stored.data(folder / "data")
     with faulty.Faulty() as peer:
         yield World(database, data, peer, model.Settings(peers=(peer.peer,)))
+
+
+@pytest.fixture
+def both(database: db.Database, tmp_path: pathlib.Path) -> Iterator[World]:
+    """A world on each database: for the tests that together say every statement."""
+    with _world(database, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def world(tmp_path: pathlib.Path) -> Iterator[World]:
+    """A world on SQLite."""
+    database = indexed.sqlite(tmp_path)
+    try:
+        with _world(database, tmp_path) as made:
+            yield made
+    finally:
+        database.close()
 
 
 def test_what_is_found_is_done_and_what_is_missing_is_due(world: World) -> None:
@@ -151,14 +169,14 @@ def test_what_is_filed_late_is_not_sent_again(world: World, monkeypatch: pytest.
         world.until(lambda: world.state(key) is orders.State.DONE)
 
 
-def test_what_is_never_kept_is_a_dead_letter_after_so_many_rounds(world: World) -> None:
-    key = world.send(2)
-    world.keep(1)
-    with world.verifier(verify=orders.Verify.FIND, attempts=2):
-        world.until(lambda: world.state(key) is orders.State.DUE)
-        assert world.deliver() is orders.State.VERIFYING
-        world.until(lambda: world.state(key) is orders.State.DEAD)
-    found = world.members(key)
+def test_what_is_never_kept_is_a_dead_letter_after_so_many_rounds(both: World) -> None:
+    key = both.send(2)
+    both.keep(1)
+    with both.verifier(verify=orders.Verify.FIND, attempts=2):
+        both.until(lambda: both.state(key) is orders.State.DUE)
+        assert both.deliver() is orders.State.VERIFYING
+        both.until(lambda: both.state(key) is orders.State.DEAD)
+    found = both.members(key)
     assert (found["1"].state, found["2"].state) == (orders.State.DONE, orders.State.DEAD)
     assert "it was sent 2 times" in found["2"].error
 
@@ -184,20 +202,20 @@ def test_commitment_is_reported(world: World, away: bool) -> None:
 
 
 def test_a_report_that_does_not_come_in_time_has_it_sent_again_and_is_known_when_it_comes(
-    world: World,
+    both: World,
 ) -> None:
-    key = world.send(2)
-    world.keep(1, 2)
-    world.peer.plan = faulty_plan.plan(commit="never")
-    with world.verifier(verify=orders.Verify.COMMIT, verify_within=0.2):
-        world.until(lambda: world.state(key) is orders.State.DUE)
-    (request,) = world.peer.requests
-    outcomes = _outcomes(world)
+    key = both.send(2)
+    both.keep(1, 2)
+    both.peer.plan = faulty_plan.plan(commit="never")
+    with both.verifier(verify=orders.Verify.COMMIT, verify_within=0.2):
+        both.until(lambda: both.state(key) is orders.State.DUE)
+    (request,) = both.peer.requests
+    outcomes = _outcomes(both)
     outcomes.report(request, calling="FAULTY", peer="")
-    assert world.state(key) is orders.State.DONE
-    assert all(one.verified for one in world.members(key).values())
+    assert both.state(key) is orders.State.DONE
+    assert all(one.verified for one in both.members(key).values())
     outcomes.report(request, calling="FAULTY", peer="")  # once more: its answer was lost
-    assert world.state(key) is orders.State.DONE
+    assert both.state(key) is orders.State.DONE
 
 
 def test_a_report_is_taken_after_a_restart(world: World) -> None:
@@ -248,15 +266,15 @@ def test_what_the_destination_can_never_keep_is_a_dead_letter_at_once(world: Wor
     assert "0x0122" in world.members(key)["1"].error
 
 
-def test_a_destination_that_cannot_be_asked_is_asked_again(world: World) -> None:
-    key = world.send(1)
-    world.keep(1)
-    world.peer.plan = faulty_plan.plan(reject=["transient@1"], commit="refuse")
-    with world.verifier(verify=orders.Verify.COMMIT):
-        assert world.peer.wait(lambda it: any("0x0110" in one for one in it.faults), LONG)
-        assert world.state(key) is orders.State.VERIFYING
-        world.peer.plan = faulty_plan.Plan()
-        world.until(lambda: world.state(key) is orders.State.DONE)
+def test_a_destination_that_cannot_be_asked_is_asked_again(both: World) -> None:
+    key = both.send(1)
+    both.keep(1)
+    both.peer.plan = faulty_plan.plan(reject=["transient@1"], commit="refuse")
+    with both.verifier(verify=orders.Verify.COMMIT):
+        assert both.peer.wait(lambda it: any("0x0110" in one for one in it.faults), LONG)
+        assert both.state(key) is orders.State.VERIFYING
+        both.peer.plan = faulty_plan.Plan()
+        both.until(lambda: both.state(key) is orders.State.DONE)
 
 
 def test_who_lies_about_commitment_is_believed_and_c_find_finds_out(world: World) -> None:
@@ -274,11 +292,11 @@ def test_who_lies_about_commitment_is_believed_and_c_find_finds_out(world: World
         world.until(lambda: world.state(doubted) is orders.State.DUE)
 
 
-def test_a_destination_that_is_not_verified_any_more_is_believed(world: World) -> None:
-    key = world.send(2)
-    with world.verifier(verify=orders.Verify.NO):
-        world.until(lambda: world.state(key) is orders.State.DONE)
-    assert not any(one.verified for one in world.members(key).values())
+def test_a_destination_that_is_not_verified_any_more_is_believed(both: World) -> None:
+    key = both.send(2)
+    with both.verifier(verify=orders.Verify.NO):
+        both.until(lambda: both.state(key) is orders.State.DONE)
+    assert not any(one.verified for one in both.members(key).values())
 
 
 def test_what_was_cancelled_meanwhile_stays_so(world: World) -> None:
@@ -308,24 +326,24 @@ def test_two_workers_ask_once(world: World) -> None:
     assert len(world.peer.requests) == 4
 
 
-def test_a_moment_of_a_clock_that_was_wrong_has_come(world: World) -> None:
-    key = world.send(1)
-    with world.database.write() as connection:
+def test_a_moment_of_a_clock_that_was_wrong_has_come(both: World) -> None:
+    key = both.send(1)
+    with both.database.write() as connection:
         assert verification.begin(connection, {"pacs": 0.0}, _now() + datetime.timedelta(days=3650)) == 1
-    world.keep(1)
-    with world.verifier(verify=orders.Verify.FIND):
-        world.until(lambda: world.state(key) is orders.State.DONE)
+    both.keep(1)
+    with both.verifier(verify=orders.Verify.FIND):
+        both.until(lambda: both.state(key) is orders.State.DONE)
 
 
-def test_rows_that_nobody_needs_go(world: World) -> None:
-    done, open_ = world.send(1), world.send(1, series="1.2.3.2")
+def test_rows_that_nobody_needs_go(both: World) -> None:
+    done, open_ = both.send(1), both.send(1, series="1.2.3.2")
     later = _now() + datetime.timedelta(days=2)
-    with world.database.write() as connection:
+    with both.database.write() as connection:
         verification.begin(connection, {"pacs": 0.0}, _now())
         which = tables.consignment.c.key == done
         connection.execute(sqlalchemy.update(tables.consignment).where(which).values(state="done"))
         verification.forget(connection, later)
-    assert [row["consignment_key"] for row in indexed.rows(world.database, tables.verification)] == [open_]
+    assert [row["consignment_key"] for row in indexed.rows(both.database, tables.verification)] == [open_]
 
 
 def _outcomes(world: World) -> reported.Outcomes:
@@ -346,3 +364,29 @@ def _listening(world: World) -> Iterator[model.Peer]:
 
 def test_the_errors_of_reports_are_permanent() -> None:
     assert issubclass(reported.Refused, errors.Permanent)
+
+
+def test_looking_for_what_is_to_be_verified_goes_through_no_table(world: World) -> None:
+    key = world.send(3)
+    seen: list[tuple[str, object]] = []
+
+    def _note(_c: object, _cursor: object, statement: str, values: object, _x: object, _m: bool) -> None:
+        seen.append((statement, values))
+
+    sqlalchemy.event.listen(world.database._reading, "before_cursor_execute", _note)
+    with world.database.read() as connection:
+        verification.unbegun(connection, ["pacs", "other"])
+        verification.verifying(connection, ["pacs", "other"])
+        verification.due(connection, "pacs", _now(), 60.0, 10)
+        verification.soonest(connection, ["pacs", "other"])
+        verification.by_transaction(connection, "1.2")
+        verification.waits_for(connection, "1.2")
+        verification.unsure(connection, key)
+    sqlalchemy.event.remove(world.database._reading, "before_cursor_execute", _note)
+    asked = [(statement, values) for statement, values in seen if statement.startswith("SELECT")]
+    assert len(asked) == 7
+    with world.database.read() as connection:
+        for statement, values in asked:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)  # type: ignore[arg-type]
+            scans = [row[3] for row in rows if row[3].startswith("SCAN")]
+            assert not scans, f"{scans}: {statement}"
