@@ -46,11 +46,11 @@ class Node(contestants.Node):
         return layout.Data(self.folder / "data")
 
 
-def peer(name: str, port: int, aet: str = Sink.aet, **more: object) -> str:
+def peer(name: str, port: int, **more: object) -> str:
     """The tables of a peer and of the destination behind it."""
     said = "".join(f"{key} = {value!r}\n".replace("'", '"') for key, value in more.items())
     return (
-        f'[peers.{name}]\naet = "{aet}"\nhost = "127.0.0.1"\nport = {port}\n'
+        f'[peers.{name}]\naet = "{name.upper()}"\nhost = "127.0.0.1"\nport = {port}\n'
         f'[destinations.{name}]\npeer = "{name}"\n{said}'
     )
 
