@@ -8,7 +8,6 @@ nothing.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import heapq
 import math
@@ -18,44 +17,33 @@ from collections.abc import Callable
 
 import sqlalchemy
 
-from node import asker, completeness, decide, errors, log, log_forwarding, model, orders, settling, studies
-from node.dicom import gaps
+from node import (
+    asker,
+    completeness,
+    decide,
+    errors,
+    evidence,
+    log,
+    log_forwarding,
+    metrics,
+    model,
+    orders,
+    settling,
+    studies,
+)
 from node.files import filed, layout, live
-from node.index import db, decisions, series, steps, witness
+from node.index import db, decisions, series, witness
 from node.queue import bell
 
 _MOST = 200  # series that one look judges, so that a stop and what comes in are never far away
 _IDLE = 30.0  # seconds between looks when nothing is expected and nobody rings
 _SOON = 0.02  # seconds until a series is looked at again that changed under the look
 _UNFILED = 0.25  # seconds until it is looked at again whether what was acknowledged is filed
+_REFUSED = 1.0  # seconds until a series is looked at again for which the database or the disk refused
+_TROUBLED = 60.0  # seconds until a series is looked at again that broke its judge
 _PATIENCE = 600.0  # seconds that filing may be behind until a series is settled with what is filed
 _SAVE_AFTER = 2.0  # seconds between notes of the place when nothing else is written
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between tries while the database refuses
-
-
-@dataclasses.dataclass(slots=True)
-class _Pending:
-    """A series that is not settled, as this process sees it; times are of the router's clock."""
-
-    key: int  # its row
-    study: str  # Study Instance UID
-    series: str  # Series Instance UID
-    mark: int  # how the tables of open associations name it
-    policy: orders.Policy  # what settles it
-    by_dicom: bool  # an association brought it
-    revision: int  # how often it was settled when this began
-    instances: int  # held, as far as is known
-    last: int  # key of the newest instance that was seen; 0: only how many there are is known
-    seen: float  # when the last new one was seen
-    open: int = 0  # associations that bring it
-    released: float | None = None  # when the last of them was found to be over
-    due: float = math.inf  # when it is judged next
-    behind: tuple[filed.Waiting, float] | None = None  # what must be filed before it settles, and since when
-    close: bool = False  # more than time may have settled it: all signals are to be looked at
-    named: int = 0  # instances that performed procedure steps name
-    asked: bool = False  # a question is out
-    answer: tuple[completeness.Answer, float] | None = None  # the last one, and when it came
-    geometry: tuple[int, gaps.Geometry, int] | None = None  # for so many instances; and the acquisitions
 
 
 class Router:
@@ -68,6 +56,7 @@ class Router:
         settings: model.Settings,
         name: str = "router",
         *,
+        meter: metrics.Metrics | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
     ) -> None:
@@ -80,11 +69,11 @@ class Router:
         self._filed = filed.Filed(data)
         rulebook = decide.Rulebook.of(settings)
         self._asker = asker.Asker(rulebook.calling, rulebook.tls)
-        self._settling = settling.Settling(database, data, rulebook, witness.Witness(data), now)
+        self._settling = settling.Settling(database, data, rulebook, witness.Witness(data), now, meter)
         self._new_settings: model.Settings | None = None  # taken at the next look
         self._lock = threading.Lock()  # answers come from other threads
         self._answers: list[tuple[int, completeness.Answer]] = []  # that nobody has looked at yet
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, evidence.Watched] = {}
         self._bringing: set[int] = set()  # keys of those that open associations bring
         self._times: list[
             tuple[float, int]
@@ -149,7 +138,7 @@ class Router:
         if seen.steps != self._steps:
             self._steps = seen.steps
             for one in self._pending.values():
-                one.close = True
+                one.closely = True
                 self._at(one, now)
         busy = self._judge(mark, now)
         study_wait = self._studies.look(now, self._clock)
@@ -163,7 +152,7 @@ class Router:
 
     def _take_settings(self) -> None:
         with self._lock:
-            settings, self._new_settings = self._new_settings, None
+            settings = self._new_settings
         if settings is None:
             return
         self._note_place(force=True)  # a route that comes now is for what comes now
@@ -176,6 +165,9 @@ class Router:
         for one in facts:
             self._pending[one.key].policy = rulebook.policy(one)
             self._at(self._pending[one.key], self._clock())
+        with self._lock:
+            if self._new_settings is settings:
+                self._new_settings = None
 
     def _begin(self, now: float) -> None:
         """What was not settled when the last router ended; how long it was quiet then, nobody knows."""
@@ -197,7 +189,7 @@ class Router:
             fresh = decisions.fresh(connection, self._place)
             unknown = [one.key for one in fresh if one.key not in self._pending]
             facts = {one.key: one for one in series.each(connection, unknown)}
-            named = {key: _named(connection, one.series) for key, one in facts.items()}
+            named = {key: evidence.named(connection, one.series) for key, one in facts.items()}
             # Two routers see the same: the other one may have settled all of it by now.
             done = {key: _newest_settled(connection, one) for key, one in facts.items() if one.settled}
         for new in fresh:
@@ -220,9 +212,9 @@ class Router:
             elif not pending.open and pending.by_dicom:
                 pending.released = now
             # What was missing may be here now.
-            self._at(pending, now + _soon(pending))
+            self._at(pending, now + pending.soon)
             if pending.policy.steps and 0 < pending.named <= pending.instances:
-                pending.close = True
+                pending.closely = True
                 self._at(pending, now)
 
     def _notice_ends(self, seen: live.Seen, now: float) -> None:
@@ -239,28 +231,14 @@ class Router:
                 if pending.policy.released is not None:
                     self._at(pending, now + pending.policy.released)
 
-    def _add(self, facts: series.Facts, now: float, *, last: int) -> _Pending:
-        policy = self._settling.rulebook.policy(facts)
-        by_dicom = bool(facts.source)
-        pending = _Pending(
-            key=facts.key,
-            study=facts.study,
-            series=facts.series,
-            mark=live.mark(facts.series),
-            policy=policy,
-            by_dicom=by_dicom,
-            revision=facts.revision,
-            instances=facts.instances,
-            last=last,
-            seen=now,
-            released=now if by_dicom else None,
-        )
+    def _add(self, facts: series.Facts, now: float, *, last: int) -> evidence.Watched:
+        pending = evidence.begin(facts, self._settling.rulebook.policy(facts), now, last=last)
         self._pending[pending.key] = pending
         self._studies.touch(pending.study, now)
-        self._at(pending, now + _soon(pending))
+        self._at(pending, now + pending.soon)
         return pending
 
-    def _at(self, pending: _Pending, when: float) -> None:
+    def _at(self, pending: evidence.Watched, when: float) -> None:
         """Have it judged then, if not before."""
         if when < pending.due:
             pending.due = when
@@ -280,17 +258,23 @@ class Router:
                 continue
             judged += 1
             pending.due = math.inf
-            wait = self._look_at(pending, mark, now)
-            if key in self._pending:
-                self._at(pending, now + wait)
+            wait = _TROUBLED  # when it raises: what is wrong with one must not be all that is ever looked at
+            try:
+                wait = self._look_at(pending, mark, now)
+            except (errors.Transient, OSError):
+                wait = _REFUSED
+                raise
+            finally:
+                if key in self._pending:
+                    self._at(pending, now + wait)
         return False
 
-    def _look_at(self, pending: _Pending, mark: filed.Waiting, now: float) -> float:
+    def _look_at(self, pending: evidence.Watched, mark: filed.Waiting, now: float) -> float:
         """Settle one series, or say in how many seconds it is worth another look."""
-        early = completeness.earliest(_times(pending, now), pending.policy)
-        if early > 0 and not pending.close:
+        early = completeness.earliest(pending.cheap(now), pending.policy)
+        if early > 0 and not pending.closely:
             return early
-        pending.close = False
+        pending.closely = False
         # Looked at before the rows are read, so that they hold all of it.
         filed_now = not mark if pending.behind is None else _is_filed(pending.behind, now)
         with self._database.read() as connection:
@@ -299,7 +283,7 @@ class Router:
                 del self._pending[pending.key]
                 self._studies.check(pending.study)
                 return 0.0
-            signals = _signals(connection, facts, pending, now)
+            signals = pending.signals(connection, facts, now)
         if facts.instances > pending.instances:
             # Filed since this look began: the next one takes note of it.
             pending.instances, pending.seen = facts.instances, now
@@ -311,18 +295,18 @@ class Router:
         if not judgement.settled:
             return judgement.wait
         if not filed_now:
-            pending.close = True
+            pending.closely = True
             if pending.behind is None:
                 pending.behind = (mark, now)
             return _UNFILED
         if self._settling.settle(facts, signals, pending.policy, judgement) is None:
-            pending.close = True
+            pending.closely = True
             return _SOON
         del self._pending[pending.key]
         self._studies.check(pending.study)
         return 0.0
 
-    def _facts(self, connection: sqlalchemy.Connection, pending: _Pending) -> series.Facts | None:
+    def _facts(self, connection: sqlalchemy.Connection, pending: evidence.Watched) -> series.Facts | None:
         """How the series stands; None when it is gone, or when the other router settled all of it."""
         found = series.each(connection, [pending.key])
         if not found:
@@ -337,7 +321,7 @@ class Router:
 
     # -- asking ---------------------------------------------------------------------------------
 
-    def _ask(self, pending: _Pending) -> None:
+    def _ask(self, pending: evidence.Watched) -> None:
         """Have its source asked how many there are; the bell rings when it has answered."""
         if pending.asked:
             return
@@ -359,7 +343,7 @@ class Router:
             answers, self._answers = self._answers, []
         for key, answer in answers:
             if (pending := self._pending.get(key)) is not None:
-                pending.asked, pending.answer, pending.close = False, (answer, now), True
+                pending.asked, pending.answer, pending.closely = False, (answer, now), True
                 self._at(pending, now)
 
     # -- the place ------------------------------------------------------------------------------
@@ -375,52 +359,9 @@ class Router:
             self._saved = (self._place, self._clock())
 
 
-def _soon(pending: _Pending) -> float:
-    """Seconds after a new instance at which time alone may settle it."""
-    policy = pending.policy
-    if policy.released is None or pending.released is None:
-        return policy.quiet
-    return min(policy.quiet, policy.released)
-
-
-def _times(pending: _Pending, now: float) -> completeness.Signals:
-    """The signals that cost nothing."""
-    released = None if pending.released is None else now - pending.released
-    return completeness.Signals(pending.instances, now - pending.seen, pending.open, released)
-
-
-def _signals(
-    connection: sqlalchemy.Connection, facts: series.Facts, pending: _Pending, now: float
-) -> completeness.Signals:
-    """All signals of a series."""
-    policy = pending.policy
-    named = steps.signals(connection, facts.series) if policy.steps else []
-    pending.named = sum(one.instances for one in named)
-    if pending.geometry is None or pending.geometry[0] != facts.instances:
-        found = decisions.geometry(connection, facts.key) if policy.geometry or facts.expected else None
-        pending.geometry = (facts.instances, *(found or (completeness.UNSEEN, 1)))
-    answer = None
-    if pending.answer is not None:
-        answer = dataclasses.replace(pending.answer[0], age=now - pending.answer[1])
-    return dataclasses.replace(
-        _times(pending, now),
-        instances=facts.instances,
-        expected=facts.expected,
-        acquisitions=pending.geometry[2],
-        steps=tuple(completeness.Step(one.step, one.state, one.instances) for one in named),
-        answer=answer,
-        geometry=pending.geometry[1],
-    )
-
-
 def _is_filed(behind: tuple[filed.Waiting, float], now: float) -> bool:
     waiting, since = behind
     return filed.reached(waiting) or now - since > _PATIENCE
-
-
-def _named(connection: sqlalchemy.Connection, uid: str) -> int:
-    """How many instances of a series performed procedure steps name."""
-    return sum(one.instances for one in steps.signals(connection, uid))
 
 
 def _newest_settled(connection: sqlalchemy.Connection, of: series.Facts) -> int:

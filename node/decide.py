@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy
 
-from node import completeness, errors, headers, log_forwarding, model, orders, routes
+from node import completeness, errors, headers, log, log_forwarding, model, orders, routes
 from node.files import layout, live
 from node.index import decisions, lanes, ledger, series
 from node.queue import groups
@@ -15,6 +15,7 @@ from node.steps import presented
 
 Lanes = Mapping[str, orders.Lane]
 
+_REFUSALS = 5  # times that the disk may refuse a header until the routes are asked without it
 _TRIES = 3  # instances of a series whose header is tried until one can be read
 
 
@@ -69,6 +70,7 @@ class Decider:
         self.rulebook = rulebook  # replaced at a reload
         self._data = data
         self._headers = headers.Headers(data)
+        self._refused: dict[str, int] = {}  # times that the disk did, by SOP Instance UID
 
     # -- what is known ------------------------------------------------------------------------------
 
@@ -82,7 +84,13 @@ class Decider:
     ) -> routes.Facts:
         """What routes may ask of an instance, as it is presented; raises NodeError when it cannot be read."""
         needed = self.rulebook.needed
-        elements = self._headers.texts(held, needed) if needed else {}
+        try:
+            elements = self._headers.texts(held, needed) if needed else {}
+        except (errors.NodeError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the edge: a header that breaks its reader is still sent
+            log.unexpected(where=f"routes for {held.identity.sop_instance}", error=error)
+            elements = {}
         source, called, address = held.source, "", ""
         try:
             arrival = layout.read_head(self._data.place(held.path))[0].arrival
@@ -107,12 +115,7 @@ class Decider:
             try:
                 return self.known(held, peer=of.peer, verdict=verdict, instances=of.instances)
             except errors.NodeError as error:
-                log_forwarding.header_unread(
-                    study=of.study,
-                    series=of.series,
-                    sop_instance=held.identity.sop_instance,
-                    error=presented.discreet(error),
-                )
+                self._unread(held, error)
         return routes.facts({}, source=of.source, peer=of.peer, verdict=verdict, instances=of.instances)
 
     def of_instance(self, held: model.Instance) -> routes.Facts:
@@ -120,14 +123,24 @@ class Decider:
         try:
             return self.known(held)
         except errors.NodeError as error:
-            identity = held.identity
-            log_forwarding.header_unread(
-                study=identity.study,
-                series=identity.series,
-                sop_instance=identity.sop_instance,
-                error=presented.discreet(error),
-            )
+            self._unread(held, error)
             return routes.facts({}, source=held.source)
+
+    def _unread(self, held: model.Instance, error: errors.NodeError) -> None:
+        """A header cannot be read; raises again what may be over in a moment, for nobody decides twice."""
+        identity = held.identity
+        if isinstance(error, errors.Transient):
+            refused = self._refused.get(identity.sop_instance, 0) + 1
+            if refused < _REFUSALS:
+                self._refused[identity.sop_instance] = refused
+                raise error
+        self._refused.pop(identity.sop_instance, None)
+        log_forwarding.header_unread(
+            study=identity.study,
+            series=identity.series,
+            sop_instance=identity.sop_instance,
+            error=presented.discreet(error),
+        )
 
     # -- what follows -------------------------------------------------------------------------------
 

@@ -131,7 +131,9 @@ class Shared:
                 stop.set()
                 clockwork.wake()
 
-            router = complete.Router(database, self.data, self.settings, f"router-{number}")
+            router = complete.Router(
+                database, self.data, self.settings, f"router-{number}", meter=self.counts
+            )
             stack.callback(router.close)
 
             def end_router() -> None:
@@ -139,9 +141,7 @@ class Shared:
                 router.wake()
 
             stack.enter_context(_beside(line, "router", lambda: router.run(stop), end_router))
-            verifier = verify.Verifier(
-                database, self.data, self.settings, self.counts, name=f"work-{number}"
-            )
+            verifier = verify.Verifier(database, self.data, self.settings, self.counts, name=f"work-{number}")
             stack.enter_context(_beside(line, "verifier", verifier.run, verifier.end))
             forwards = forwarding.Forwarding(
                 database,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy
 
-from node import completeness, decide, failpoints, log_forwarding, model, orders, routes
+from node import completeness, decide, failpoints, log_forwarding, metrics, model, orders, routes
 from node.files import layout
 from node.index import db, decisions, keys, ledger, lookup, series, witness
 from node.queue import bell
@@ -27,12 +27,14 @@ class Settling:
         rulebook: decide.Rulebook,
         ledgers: witness.Witness | None,
         now: Callable[[], datetime.datetime],
+        meter: metrics.Metrics | None = None,
     ) -> None:
         self.database = database
         self.decider = decide.Decider(data, rulebook)
         self.now = now  # what stands in rows
         self._data = data
         self._ledgers = ledgers
+        self._meter = meter
         self._forwarded = -1  # key of the last instance that was sent on, or need not be
 
     @property
@@ -88,6 +90,8 @@ class Settling:
             new = self._owe(connection, made, owed, instances, now)
             failpoints.hit("complete.before-commit")
         failpoints.hit("complete.after-commit")
+        if self._meter is not None:
+            self._meter.settled(orders.When.SERIES, judgement.verdict)
         log_forwarding.series_settled(
             study=facts.study,
             series=facts.series,
@@ -199,6 +203,8 @@ class Settling:
                 )
                 owes = owes or bool(owed)
                 new += self._owe(connection, made, owed, _held(connection, one)[0], now)
+        if self._meter is not None:
+            self._meter.settled(orders.When.STUDY, verdict)
         log_forwarding.study_settled(
             study=study,
             revision=revision + 1,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from node import completeness, settling
 from node.index import decisions
 
+_TROUBLED = 5.0  # seconds until a study is looked at again when that raised something
 _MOST = 50  # studies that one look judges
 
 
@@ -53,6 +54,7 @@ class Studies:
         due = [study for study, one in self._pending.items() if one.due <= now]
         for study in due[:_MOST]:
             one = self._pending[study]
+            one.due = now + _TROUBLED  # when it raises: the others have their turn
             wait = self._look_at(study, one, now)
             if wait is None:
                 del self._pending[study]
