@@ -45,7 +45,7 @@ def test_what_would_work_is_said_and_nothing_stays(tmp_path: pathlib.Path) -> No
     done = check(tmp_path, *free(), text=RULES)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no-reports: discard when Modality is 'SR'" in done.stdout
-    assert "nightly: scrub, next" in done.stdout
+    assert "nightly: scrub at 02:30, next 20" in done.stdout
     assert "would be created" in done.stdout
     assert not (tmp_path / "data").exists()
 
