@@ -262,8 +262,8 @@ def resend(
         return at.resend(chosen, destinations=places, priority=level)
 
     _act(
-        "sent again", what, None, why, config, data, act,
-        as_json=as_json, ask="Send once more", yes=yes, places=places,
+        "to be sent", what, None, why, config, data, act,
+        as_json=as_json, ask="Send once more", again=True, yes=yes, places=places,
     )  # fmt: skip
 
 
@@ -331,6 +331,7 @@ def _act(
     ask: str = "",
     always: bool = False,
     yes: bool = False,
+    again: bool = False,
     lanes_too: bool = False,
     tried: bool = False,
     places: list[str] | None = None,
@@ -346,7 +347,7 @@ def _act(
         with database.read() as connection:
             chosen = _chosen(connection, settings, what, lane)
             if ask and not yes:
-                _confirm(connection, chosen, ask, what, always=always)
+                _confirm(connection, chosen, ask, what, always=always, again=again)
         now = datetime.datetime.now(datetime.UTC)
         with database.write() as connection:
             at = desk.Desk(
@@ -372,11 +373,11 @@ def _act(
 
 
 def _confirm(
-    connection: sqlalchemy.Connection, chosen: queue.Chosen, ask: str, what: str, *, always: bool
+    connection: sqlalchemy.Connection, chosen: queue.Chosen, ask: str, what: str, *, always: bool, again: bool
 ) -> None:
     from node.commands import queue_view
 
-    consignments, instances = queue_view.extent(connection, chosen)
+    consignments, instances = queue_view.extent(connection, chosen, again=again)
     if (always and consignments) or instances > _MANY:
         parcels = output.count(consignments, "consignment")
         words = f"{ask} {what}: {output.count(instances, 'instance')} in {parcels}?"

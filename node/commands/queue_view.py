@@ -114,19 +114,22 @@ def _rates(connection: sqlalchemy.Connection, data: layout.Data, now: datetime.d
     return counts
 
 
-def extent(connection: sqlalchemy.Connection, chosen: queue.Chosen) -> tuple[int, int]:
-    """How many consignments that are open or dead are meant, and how many instances they still owe."""
+def extent(connection: sqlalchemy.Connection, chosen: queue.Chosen, *, again: bool) -> tuple[int, int]:
+    """How many consignments an action may touch, and how many instances; `again`: what is done too."""
     consignments = instances = 0
-    before: int | None = None
-    while True:
-        page = queue.consignments_of(connection, chosen, before=before, limit=_PAGE)
-        for one in (listed.consignment for listed in page):
-            left = one.total - one.done - one.cancelled
-            if left:
-                consignments, instances = consignments + 1, instances + left
-        if len(page) < _PAGE:
-            return consignments, instances
-        before = page[-1].consignment.key
+    # What is through is not gone through where it does not matter: there may be years of it.
+    for states in ((),) if again else (orders.OPEN, (orders.State.DEAD,)):
+        narrowed = dataclasses.replace(chosen, states=states)
+        before: int | None = None
+        while True:
+            page = queue.consignments_of(connection, narrowed, before=before, limit=_PAGE)
+            for one in (listed.consignment for listed in page):
+                consignments += 1
+                instances += one.total - one.cancelled - (0 if again else one.done)
+            if len(page) < _PAGE:
+                break
+            before = page[-1].consignment.key
+    return consignments, instances
 
 
 # -- a table, once or live ------------------------------------------------------------------------------

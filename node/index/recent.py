@@ -50,7 +50,8 @@ _ENDED = (
 # Said verbatim, or SQLite does not use the index of what is open.
 _HELD = (
     _COLUMNS.where(sqlalchemy.text(tables.OPEN), _consignment.state == orders.State.HELD.value)
-    .order_by(_consignment.key)
+    # Not by key: the whole table would be gone through in its own order.
+    .order_by(_consignment.created)
     .limit(sqlalchemy.bindparam("most"))
 )
 _SETTLEMENTS = (

@@ -251,7 +251,7 @@ def test_what_waits_goes_elsewhere(run: Invoke) -> None:
 
 def test_what_nobody_owed_is_sent_when_somebody_says_so(run: Invoke) -> None:
     said = run("queue", "resend", OTHER[0].series, "--to", "archive", "--why", "for the archive")
-    assert said == "2 instances in 1 consignment are sent again\n"
+    assert said == "2 instances in 1 consignment are to be sent\n"
     assert standing(run, "archive")["due"] == 6
     (made,) = [one for one in consignments(run) if one["series"] == OTHER[0].series]
     assert made["route"].startswith("by ")
