@@ -77,6 +77,7 @@ def look(settings: model.Settings, *, peers: bool = False) -> Iterator[Finding]:
     if settings.tls.port is not None:
         yield _finding("tls", lambda: preflight.tls(settings.tls) or "")
     yield _finding("database", lambda: _database(settings))
+    yield from _owed(settings)
     yield from _worklist(settings)
     yield from _coercions(settings)
     for rule in settings.rules:
@@ -121,6 +122,38 @@ def _database(settings: model.Settings) -> str:
     if status.pending:
         return f"would be upgraded from {status.current} to {status.head}, after a copy was made"
     return f"is at revision {status.head}"
+
+
+def _owed(settings: model.Settings) -> Iterator[Finding]:
+    """What is owed to destinations that this configuration does not have: it would never go out."""
+    from node.files import layout
+    from node.index import db, ledger, migrate
+
+    url = layout.index_url(settings)
+    path = db.path_of(url)
+    if path is not None and not path.exists():
+        return
+    try:
+        database = db.open(url)
+        try:
+            if migrate.status(database).pending:
+                return
+            with database.read() as connection:
+                owed = ledger.owed(connection)
+        finally:
+            database.close()
+    except errors.NodeError:
+        return  # it was told already what is wrong with the database
+    known = {destination.name for destination in settings.destinations}
+    for one in owed:
+        open_ones = one.due + one.held + one.running + one.verifying
+        if open_ones and one.destination not in known:
+            yield Finding(
+                "queue",
+                False,
+                f"{open_ones} instances are owed to {one.destination!r}, which is no destination here: "
+                f"configure it, `dicom-node queue move {one.destination} --to NAME`, or cancel them",
+            )
 
 
 def _worklist(settings: model.Settings) -> Iterator[Finding]:

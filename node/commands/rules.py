@@ -125,7 +125,10 @@ def _try_file(
 
     # Routes see what is presented, as everybody does who asks for it.
     names = routes.needed(settings.routes) | {"StudyInstanceUID", "SeriesInstanceUID"}
-    values = header.texts(held, arrival.syntax, names)
+    try:
+        values = header.texts(held, arrival.syntax, names)
+    except errors.BadData as error:
+        raise errors.UsageError(f"{path}: {error}") from error
     facts = routes.facts(
         values, source=sender.source, called=sender.called, peer=sender.peer, address=arrival.address
     )

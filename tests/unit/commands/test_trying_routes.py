@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import pathlib
 
 import pytest
 from typer.testing import CliRunner
 
-from node import cli, config, errors
-from node.commands import forwarding, run
-from tests import make, ports
+from node import cli, config, errors, orders
+from node.commands import check, forwarding, run
+from node.index import ledger
+from tests import make, ports, stored
 
 CONFIGURATION = """
 [peers.pacs]
@@ -211,3 +213,21 @@ def test_a_reload_does_not_mind_where_steps_moved_to(files: list[str]) -> None:
     before = run._settings(path)
     path.write_text("# moved\n" + CONFIGURATION)
     assert config.changed(before, run._settings(path)).describe() == "nothing changed"
+
+
+def test_check_tells_of_what_is_owed_to_a_destination_that_is_gone(files: list[str]) -> None:
+    data = stored.data(pathlib.Path("data"))
+    path = pathlib.Path("node.toml")
+    path.write_text('[node]\ndata = "data"\n' + CONFIGURATION)
+    with stored.database(data) as database, database.write() as connection:
+        order = ledger.Order("mirror", "1.2", "1.2.3", "r", 1, orders.Priority.NORMAL)
+        ledger.enqueue(connection, order, [(1, "1.2.3.4")], datetime.datetime.now(datetime.UTC))
+    (found,) = (one for one in check.look(config.load(path)) if one.what == "queue")
+    assert not found.ok
+    assert found.says.startswith("1 instances are owed to 'mirror', which is no destination here: ")
+    path.write_text(
+        path.read_text().replace(
+            "[destinations.archive]", "[destinations.mirror]\npeer = 'pacs'\n[destinations.archive]"
+        )
+    )
+    assert "queue" not in {one.what for one in check.look(config.load(path))}
