@@ -105,7 +105,7 @@ class Listener:
         self._find.most = settings.limits.answers
         self._lists.apply(settings.worklist)
         self._committer.reach = _reach(settings)
-        self._outcomes.settings = settings
+        self._outcomes.apply(settings)
         self._move.reach = move.Reach(settings)
         refuse = settings.storage.on_conflict is model.OnConflict.REFUSE
         self._store.allowed = conflict.RefuseConflicts(self._database, self._data) if refuse else None

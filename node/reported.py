@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import sqlalchemy
 
-from node import errors, log_forwarding, metrics, model, orders
+from node import errors, log_forwarding, metrics, model, orders, sent_as
 from node.dicom import commitment, statuses
 from node.files import layout
-from node.index import db, verification, witness
+from node.index import db, ledger, verification, witness
 from node.queue import backoff, bell
 from node.wire import association, command
 
@@ -39,12 +39,18 @@ class Outcomes:
         counts: metrics.Metrics,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self.settings = settings  # replaced at a reload
+        self.settings = settings  # see `apply`
+        self.sent_as = sent_as.SentAs(database, data, settings)
         self._database = database
         self._data = data
         self._counts = counts
         self._chance = chance
         self._witness = witness.Witness(data)
+
+    def apply(self, settings: model.Settings) -> None:
+        """Take over a changed configuration."""
+        self.settings = settings
+        self.sent_as.apply(settings)
 
     def report(self, said: commitment.Transaction, *, calling: str, peer: str, ours: bool = False) -> None:
         """Take the report on a request of ours; raises Refused, or DatabaseUnavailable.
@@ -54,34 +60,43 @@ class Outcomes:
         if said.uid is None or said.references is None:
             lacks = "Transaction UID" if said.uid is None else "sequence of references"
             raise Refused(statuses.NO_SUCH_ARGUMENT, f"there is no {lacks}")
+        with self._database.read() as connection:
+            row = verification.by_transaction(connection, said.uid)
+            consignment = None if row is None else ledger.get(connection, row.consignment)
+            doubted = [] if row is None else verification.unsure(connection, row.consignment)
+        if row is None or consignment is None:
+            raise Refused(statuses.PROCESSING_FAILURE, "no request with this Transaction UID is known")
+        destination = self.destination(row.destination)
+        if not ours and not self._known(destination, calling, peer):
+            raise Refused(statuses.NOT_AUTHORIZED, f"{calling[:16]!r} is not who was asked")
+        # What was delivered since then was not asked for.
+        asked = [one for one in doubted if row.asked is None or one.at <= row.asked]
+        names = self.names(consignment, destination, asked)
+        failures = {one.sop_instance: one.failure for one in said.references}
+        by_key = {one.key: failures.get(names[one.key].sop_instance) for one in asked}
+        kept = [one.key for one in asked if by_key[one.key] == statuses.SUCCESS]
+        lost = [one for one in asked if by_key[one.key] != statuses.SUCCESS and row.asked is not None]
+        missing = [self._missing(one, destination, by_key[one.key]) for one in lost]
         now = _now()
         with self._database.write() as connection:
-            row = verification.by_transaction(connection, said.uid)
-            if row is None:
-                raise Refused(statuses.PROCESSING_FAILURE, "no request with this Transaction UID is known")
-            destination = self.destination(row.destination)
-            if not ours and not self._known(destination, calling, peer):
-                why = f"{calling[:16]!r} is not who was asked"
-                raise Refused(statuses.NOT_AUTHORIZED, why)
-            doubted = verification.unsure(connection, row.consignment)
-            # What was delivered since then was not asked for.
-            asked = [one for one in doubted if row.asked is None or one.at <= row.asked]
-            failures = {one.sop_instance: one.failure for one in said.references}
-            kept = [one.key for one in asked if failures.get(one.sop_instance) == statuses.SUCCESS]
-            missing = []
             if row.asked is None:  # its time is over: what is on its way again may stay where it is
                 committed = {uid for uid, failure in failures.items() if not failure}
                 verification.late(connection, row.consignment, committed, now, self._witness)
-            else:
-                missing = [
-                    self._missing(one, destination, failures.get(one.sop_instance))
-                    for one in asked
-                    if failures.get(one.sop_instance) != statuses.SUCCESS
-                ]
             state = self._write(connection, row.consignment, destination, kept, missing, asked, now)
             verification.over(connection, row.consignment)
         self._database.durable()
         self._tell(destination, row.consignment, kept, missing, state)
+
+    def names(
+        self,
+        consignment: orders.Consignment,
+        destination: orders.Destination,
+        doubted: Sequence[verification.Unsure],
+    ) -> Mapping[int, model.Identity]:
+        """By delivery, what the destination knows it as; as it is held where that cannot be said any more."""
+        series = (consignment.study, consignment.series)
+        held = {one.key: model.Identity(one.sop_class or "", one.sop_instance, *series) for one in doubted}
+        return {**held, **self.sent_as.names(consignment, destination, doubted)}
 
     def found(
         self,

@@ -68,7 +68,7 @@ class Verifier:
 
     def apply(self, settings: model.Settings) -> None:
         """Take over a changed configuration."""
-        self._outcomes.settings = settings
+        self._outcomes.apply(settings)
         self._destinations = {one.name: one for one in settings.destinations}
         self._bell.ring()
 
@@ -240,14 +240,18 @@ class Verifier:
     def _find(
         self, destination: orders.Destination, opened: association.Association, row: verification.Open
     ) -> None:
-        doubted = self._unsure(row)
         with self._database.read() as connection:
+            doubted = verification.unsure(connection, row.consignment)
             consignment = ledger.get(connection, row.consignment)
         if consignment is None:
             return
-        held = _held(opened, consignment, {one.sop_instance for one in doubted})
-        kept = [one for one in doubted if one.sop_instance in held]
-        missing = [one for one in doubted if one.sop_instance not in held]
+        names = self._outcomes.names(consignment, destination, doubted)
+        series: dict[tuple[str, str], set[str]] = {}
+        for name in names.values():
+            series.setdefault((name.study, name.series), set()).add(name.sop_instance)
+        held = {uid for at, wanted in series.items() for uid in _held(opened, *at, wanted)}
+        kept = [one for one in doubted if names[one.key].sop_instance in held]
+        missing = [one for one in doubted if names[one.key].sop_instance not in held]
         if missing and row.attempts + 1 < LOOKS:
             if kept:
                 self._outcomes.found(row, kept, [])
@@ -297,11 +301,15 @@ class Verifier:
         context: contexts.Context,
         row: verification.Open,
     ) -> str | None:
-        doubted = self._unsure(row)
+        with self._database.read() as connection:
+            doubted = verification.unsure(connection, row.consignment)
+            consignment = ledger.get(connection, row.consignment)
+        if consignment is None:
+            return None
+        asked = [one for one in doubted if one.sop_class is not None]
+        names = self._outcomes.names(consignment, destination, asked)
         references = [
-            commitment.Reference(one.sop_class, one.sop_instance)
-            for one in doubted
-            if one.sop_class is not None
+            commitment.Reference(names[one.key].sop_class, names[one.key].sop_instance) for one in asked
         ]
         if not references:  # nothing is left, or all of it was removed here
             why = "nobody can ask for it without its SOP class"
@@ -368,11 +376,9 @@ class Verifier:
         opened.send(message.context, reported.answer(message.command, status, why))
 
 
-def _held(
-    opened: association.Association, consignment: orders.Consignment, wanted: Collection[str]
-) -> set[str]:
+def _held(opened: association.Association, study: str, series: str, wanted: Collection[str]) -> set[str]:
     """Which of these instances of a series the peer says that it has."""
-    keys = {"StudyInstanceUID": consignment.study, "SeriesInstanceUID": consignment.series}
+    keys = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
     found, cut = _asked(opened, keys | {"SOPInstanceUID": ""}, wanted)
     if cut:  # it does not give all of a large series: it is asked for those that are missing, by name
         left = sorted(set(wanted) - found)

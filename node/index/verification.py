@@ -40,6 +40,7 @@ class Unsure(NamedTuple):
     """A delivery that was answered with success and is not verified."""
 
     key: int  # its row
+    instance: int  # row of the instance
     sop_class: str | None  # SOP Class UID; None: the instance is gone here
     sop_instance: str  # SOP Instance UID
     at: datetime.datetime  # when it was answered
@@ -243,6 +244,7 @@ def unsure(connection: sqlalchemy.Connection, consignment: int) -> list[Unsure]:
     statement = (
         sqlalchemy.select(
             _delivery.key,
+            _delivery.instance_key,
             tables.instance.c.sop_class,
             _delivery.sop_instance,
             _delivery.at,
@@ -256,9 +258,7 @@ def unsure(connection: sqlalchemy.Connection, consignment: int) -> list[Unsure]:
         )
         .order_by(_delivery.instance_key)
     )
-    return [
-        Unsure(row[0], row[1], row[2], words.when(row[3]), row[4]) for row in connection.execute(statement)
-    ]
+    return [Unsure(*row[:4], words.when(row[4]), row[5]) for row in connection.execute(statement)]
 
 
 def told(

@@ -19,7 +19,7 @@ from tests import make, oracle, scu
 from tests.scenario import harness
 
 LONG = 90.0  # seconds that a test waits before it says that something never came
-NAMES = ("second", "reset", "chaos", "later", "finds", "first", "spare")
+NAMES = ("second", "reset", "chaos", "later", "finds", "first", "spare", "hidden", "veiled")
 
 
 class Forwarded:
@@ -126,7 +126,13 @@ def forwarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forwarded]:
         tables["groups.pair"] = {"members": ["first", "spare"]}
         tables["destinations.later"] |= {"verify": "commit", "verify_after": "50ms"}
         tables["destinations.finds"] |= {"verify": "find", "verify_after": "50ms"}
+        # Both get what is sent for the first of them, under other UIDs than it is held by.
+        tables["routes.hidden"]["to"] = ["hidden", "veiled"]
+        tables["destinations.hidden"] |= {"verify": "find", "verify_after": "50ms", "coerce": "other"}
+        tables["destinations.veiled"] |= {"verify": "commit", "verify_after": "50ms", "coerce": "other"}
         node = harness.Node(tmp_path_factory.mktemp("d08") / "node", **tables)
+        with node.config.open("a") as config:
+            config.write('[[coerce.other]]\nremap = "a secret"\n')
         stack.callback(node.kill)
         node.start()
         peers["later"].report_to = _our(node)
@@ -206,6 +212,20 @@ def test_what_was_thrown_away_is_found_missing_and_sent_again(forwarded: Forward
     forwarded.delivered("finds", 6)
     assert not judge(forwarded, "finds", made)
     assert len(peer.journal) == 8
+
+
+def test_a_destination_is_asked_for_the_uids_that_it_was_given(forwarded: Forwarded) -> None:
+    made = make.series(3, seed="hidden")
+    forwarded.send("hidden", made)
+    for name in ("hidden", "veiled"):
+        forwarded.delivered(name, 3)
+        peer = forwarded.peers[name]
+        assert len(peer.journal) == 3
+        assert not peer.stored.keys() & {one.sop_instance for one in made}
+        verified = forwarded.rows(
+            "select count(*) from delivery where destination = ? and verified <> ''", name
+        )
+        assert verified == [(3,)]
 
 
 def test_the_other_member_of_a_group_takes_what_the_first_did_not_when_it_dies(
