@@ -36,10 +36,12 @@ class Fresh:
 
 
 _LAST = sqlalchemy.select(sqlalchemy.func.coalesce(sqlalchemy.func.max(_instance.key), 0))
+# The sum of it and nothing: by the bare column SQLite would group along an index of all instances there are.
+_OF_FRESH = (_instance.series_key + sqlalchemy.literal_column("0")).label("series_key")
 _FRESH = (
-    sqlalchemy.select(_instance.series_key, sqlalchemy.func.count(), sqlalchemy.func.max(_instance.key))
+    sqlalchemy.select(_OF_FRESH, sqlalchemy.func.count(), sqlalchemy.func.max(_instance.key))
     .where(_instance.key > sqlalchemy.bindparam("after"))
-    .group_by(_instance.series_key)
+    .group_by(_OF_FRESH)
     .order_by(sqlalchemy.func.max(_instance.key))
 )
 

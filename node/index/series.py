@@ -52,17 +52,6 @@ _FACTS = sqlalchemy.select(
     _series.settled_instances,
 ).join(tables.study, tables.study.c.key == _series.study_key)
 _ONE = _FACTS.where(_series.series == bindparam("series_uid"), tables.study.c.study == bindparam("study_uid"))
-_QUIET = (
-    _FACTS.where(
-        _series.last_arrival >= bindparam("since"),
-        _series.last_arrival < bindparam("before"),
-        sqlalchemy.or_(_series.revision == 0, _series.settled_instances != _series.instances),
-    )
-    .order_by(_series.last_arrival)
-    .limit(bindparam("limit"))
-)
-
-
 _EACH = _FACTS.where(_series.key.in_(bindparam("keys", expanding=True))).order_by(_series.key)
 _CHUNK = 500  # keys in one statement
 
@@ -79,17 +68,6 @@ def facts(connection: sqlalchemy.Connection, study: str, series: str) -> Facts |
     """How one series stands; nothing when it is not held."""
     row = connection.execute(_ONE, {"series_uid": series, "study_uid": study}).one_or_none()
     return None if row is None else _facts(row)
-
-
-def quiet(
-    connection: sqlalchemy.Connection,
-    before: datetime.datetime,
-    since: datetime.datetime = datetime.datetime.min,  # noqa: DTZ901 - the beginning of time has no zone
-    limit: int = 1000,
-) -> list[Facts]:
-    """Unsettled series to which nothing came since `before`, those that wait longest first."""
-    span = {"before": words.moment(before), "since": words.moment(since), "limit": limit}
-    return [_facts(row) for row in connection.execute(_QUIET, span)]
 
 
 def settle(connection: sqlalchemy.Connection, seen: Facts, now: datetime.datetime) -> int | None:

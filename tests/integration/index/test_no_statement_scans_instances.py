@@ -8,12 +8,15 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy
 
-from node import model
-from node.index import aside, db, holdings, lookup, manager, remove, retain, series, tables
+from node import model, orders
+from node.index import aside, db, decisions, holdings, lookup, manager, remove, retain, series, tables
 from tests import indexed
 
 # Tables that grow with every instance; the others grow with patients, studies and series.
-GROWING = ("instance", "arrival", "deletion", "reference", "conflict", "quarantine", "image_override")
+GROWING = (
+    *("instance", "arrival", "deletion", "reference", "conflict", "quarantine", "image_override"),
+    *("settlement", "decision", "consignment", "delivery", "attempt"),
+)
 
 
 @pytest.fixture
@@ -103,12 +106,45 @@ def test_what_is_aside(filled: db.Database) -> None:
     assert statements > 8
 
 
+def test_settling_and_deciding(filled: db.Database) -> None:
+    now = indexed.START
+    made = decisions.Decision("1.2.3", "1.2.3.1", 1, "scans", {}, ("archive",))
+    seen = decisions.Settlement(
+        orders.When.SERIES, "1.2.3", "1.2.3.1", 1, orders.Completeness.COMPLETE, 5, {"newest": "1.2.3.1.4"}
+    )
+
+    def work() -> None:
+        with filled.write() as connection:
+            assert decisions.fresh(connection, 3) == [decisions.Fresh(1, 2, 5)]
+            assert decisions.place(connection) == 0
+            decisions.move(connection, 5, now)
+            assert decisions.unsettled(connection) == [1]
+            (facts,) = series.each(connection, [1])
+            assert len(decisions.instances(connection, 1)) == 5
+            assert len(decisions.first(connection, 1, 3)) == 3
+            decisions.geometry(connection, 1)
+            assert decisions.owed_or_done(connection, [1, 2], ["archive"]) == set()
+            assert series.settle(connection, facts, now) == 1
+            decisions.settled(connection, seen, now)
+            assert decisions.decide(connection, [made], now) == [made]
+            assert decisions.decide(connection, [made], now) == []
+            assert decisions.last_settled(connection, "1.2.3", "1.2.3.1") == (5, 0)
+            assert decisions.of_study(connection, "1.2.3") == (0, 0)
+            assert decisions.verdicts(connection, "1.2.3") == {"1.2.3.1": orders.Completeness.COMPLETE}
+            assert decisions.behind(connection, "1.2.3")
+            assert len(decisions.series_of(connection, "1.2.3")) == 1
+            assert decisions.unsettled(connection) == []
+
+    found, statements = _scans(filled, work)
+    assert found == []
+    assert statements > 15
+
+
 def test_retention_and_removal(filled: db.Database) -> None:
     now = indexed.START.replace(year=2027)
 
     def work() -> None:
         with filled.write() as connection:
-            series.quiet(connection, now)
             retain.by_size(connection, now, 1)
             (candidate,) = retain.by_age(connection, now, 1.0)
             gone = retain.drop(connection, candidate, who="retention", now=now)
