@@ -9,6 +9,7 @@ from typing import Any
 from node import config_hours as hours
 from node import config_schedules as schedules
 from node import config_values as kinds
+from node import config_when as when
 from node import model, orders
 
 
@@ -177,8 +178,8 @@ NAMED: Mapping[str, Table] = {
     ),
     "completeness": Table(
         {
-            "peers": kinds.list_of(kinds.WORDS, 'peers or AE titles, as in ["ct1", "MR_2"]'),
-            "modalities": kinds.list_of(kinds.WORDS, 'modalities, as in ["CT", "MR"]'),
+            "peers": when.entries('peers or AE titles, as in ["ct1", "MR_*"]'),
+            "modalities": when.entries('modalities, as in ["CT", "MR"]'),
             "quiet": kinds.WAIT,
             "released": kinds.WAIT_OR_NOT,
             "expected": kinds.FLAG,

@@ -22,6 +22,8 @@ Tell = Callable[[Key, str], None]  # records a mistake: where, and what follows 
 _TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?")
 _NO_TEXT = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"})
 _ALL, _ANY, _NOT = "all", "any", "not"
+_PIXELS = 0x7FE0  # the group behind which no header reaches
+_BEHIND = "it stands behind the pixels, and a condition looks at the header alone"
 _DEEPEST = 8  # conditions in conditions
 _MOST = 1000  # keys of one condition
 
@@ -116,7 +118,7 @@ _EXAMPLES = {
 }
 
 
-def _entries(value: object) -> object:
+def _entries(value: object) -> tuple[str, ...]:
     listed = value if isinstance(value, list) else [value]
     read = []
     for entry in listed:
@@ -135,6 +137,17 @@ def _entries(value: object) -> object:
 CONDITION = kinds.Kind("a value, a wildcard, a range, or a list of these", _entries)
 
 
+def _entry(value: object) -> object:
+    if not isinstance(value, str) or not value.strip():
+        raise kinds.Wrong
+    return _entries(value)[0]
+
+
+def entries(what: str) -> kinds.Kind:
+    """A list of what may stand on the right of a condition."""
+    return kinds.list_of(kinds.Kind("", _entry), what)
+
+
 # -- names of elements --------------------------------------------------------------------------
 
 
@@ -146,8 +159,11 @@ def written(key: str) -> str:
 
 def not_a_key(key: str, facts: Collection[str] = ARRIVED) -> str | None:
     """Return why a condition cannot name this; None: it can."""
-    if key in facts or _TAG.fullmatch(key):
+    if key in facts:
         return None
+    tag = _TAG.fullmatch(key)
+    if tag is not None:
+        return _BEHIND if int(tag[1], 16) >= _PIXELS else None
     if key in SETTLED:
         return f"{key} is known of settled series only: leave it to routes of level series or study"
     from node.dicom import path as paths  # and with it the dictionary, for who names elements
@@ -168,6 +184,8 @@ def not_a_key(key: str, facts: Collection[str] = ARRIVED) -> str | None:
         return str(error)
     if path.anywhere:
         return "a condition looks in one place: write the sequences that lead there instead of **"
+    if path.steps[0].tag >> 16 >= _PIXELS:
+        return _BEHIND
     leaf = path.leaf
     vr = vrs.of(leaf.tag) if leaf.exact and not leaf.tag >> 16 & 1 else ""
     if vr in _NO_TEXT:

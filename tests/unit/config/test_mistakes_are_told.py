@@ -698,6 +698,13 @@ FORWARDING = {
             "modalities, and takes everything"
         ),
     ),
+    "a sender that cannot be": (
+        '[completeness.c]\npeers = ["CT_*", "~("]',
+        (
+            'node.toml:10: completeness.c.peers = ["CT_*", "~("]: give a list of peers or AE titles, as in '
+            '["ct1", "MR_*"]; "~(" is none of them, the regular expression \'(\' cannot be (missing ): ()'
+        ),
+    ),
     "a time that is neither long nor false": (
         "[completeness.c]\nreleased = true",
         (
@@ -793,3 +800,9 @@ def test_conditions_without_end_are_refused(tmp_path: pathlib.Path) -> None:
     many = ", ".join(f'"0011,{number:04x}" = "1"' for number in range(0x1000, 0x1000 + 1001))
     (found,) = told(tmp_path, f'{PLACES}[routes.r]\nto = ["d"]\nwhen = {{{many}}}')
     assert found == "node.toml:11: routes.r.when has more than 1000 keys: make several of it"
+
+
+@pytest.mark.parametrize("key", ["'7FE1,xx01 \"X\"'", '"7fe1,1001"', "PixelData"])
+def test_what_stands_behind_the_header_is_not_looked_at(tmp_path: pathlib.Path, key: str) -> None:
+    (found,) = told(tmp_path, f'{PLACES}[routes.r]\nto = ["d"]\nwhen.{key} = "1"')
+    assert found.endswith(": it stands behind the pixels, and a condition looks at the header alone")
