@@ -25,6 +25,8 @@ def audit(
 ) -> None:
     """Prove that every acknowledged instance is stored, kept aside, discarded by a rule, or deleted.
 
+    And that what was settled was delivered, is owed, was given up or called off, or was to go nowhere.
+
     Exits with 1 and a list when one is not. Foreign files in the store are told of; they are no fault.
 
     Example: dicom-node audit --deep
@@ -41,6 +43,7 @@ def audit(
         with database.read() as connection:
             counts = auditing.counts(connection)
             missing = list(itertools.islice(auditing.unaccounted(connection), limit + 1))
+            forgotten = list(itertools.islice(auditing.forgotten(connection), limit + 1))
         astray = list(itertools.islice(upkeep.deep_audit(where, database), limit + 1)) if deep else []
     strays = [str(path) for path in itertools.islice(sweep.strays(where), limit)] if deep else []
     if as_json:
@@ -48,6 +51,7 @@ def audit(
             {
                 "arrivals": counts,
                 "unaccounted": missing[:limit],
+                "forgotten": forgotten[:limit],
                 "astray": astray[:limit],
                 "strays": strays,
             }
@@ -55,6 +59,9 @@ def audit(
     else:
         for one in missing[:limit]:
             print(f"NOT ACCOUNTED FOR  {one.sop_instance} from {one.calling} at {one.received}: {one.why}")
+        for lost in forgotten[:limit]:
+            to = f" to {lost.destination}" if lost.destination else ""
+            print(f"NOT SENT{to}  {lost.sop_instance}: {lost.why}")
         for stray in astray[:limit]:
             print(f"ASTRAY  {stray.path}: {stray.why}")
         for path in strays:
@@ -66,7 +73,7 @@ def audit(
         print(f"{total} acknowledged instances" + (f": {parts}" if parts else ""))
         if not filed:
             print("the node is still filing what came last; what it has not filed yet is not counted")
-    wrong = len(missing) + len(astray)
+    wrong = len(missing) + len(forgotten) + len(astray)
     if wrong:
         more = "more than " if wrong > limit else ""
         raise errors.Permanent(

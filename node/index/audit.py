@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy
 from sqlalchemy import func
 
-from node import model
+from node import model, orders
 from node.index import tables
 
 _arrival = tables.arrival.c
@@ -31,6 +33,17 @@ class Unaccounted:
     sop_instance: str  # SOP Instance UID
     digest: str  # over what was acknowledged
     verdict: str  # what was said to have become of it
+    why: str  # in words, what is missing
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Forgotten:
+    """An instance that should have gone somewhere and did not, and that nobody will send any more."""
+
+    study: str  # Study Instance UID
+    series: str  # Series Instance UID
+    sop_instance: str  # SOP Instance UID
+    destination: str  # where it should have gone; "": where the routes sent its series
     why: str  # in words, what is missing
 
 
@@ -118,6 +131,69 @@ def _aside(
     )
     for row in _streamed(connection, statement):
         yield Unaccounted(*[*row, f"no row of {table.name} and no deletion accounts for it"])
+
+
+def forgotten(connection: sqlalchemy.Connection) -> Iterator[Forgotten]:
+    """Every held instance of a settled series that no destination has or is owed, though its routes name one.
+
+    And every delivery that is owed in a consignment that is closed: no lane ever comes to it.
+    """
+    yield from _unsent(connection)
+    consignment, delivery = tables.consignment.c, tables.delivery.c
+    closed = (
+        sqlalchemy.select(
+            consignment.study,
+            consignment.series,
+            delivery.sop_instance,
+            delivery.destination,
+            consignment.state,
+        )
+        .select_from(
+            tables.delivery.outerjoin(tables.consignment, consignment.key == delivery.consignment_key)
+        )
+        .where(
+            delivery.state == orders.State.DUE.value,
+            func.coalesce(consignment.state, "").not_in([state.value for state in orders.OPEN]),
+        )
+    )
+    for study, series, uid, destination, state in _streamed(connection, closed):
+        why = f"it is owed, and its consignment is {state}" if state else "it is owed in no consignment"
+        yield Forgotten(study or "", series or "", uid, destination, why)
+
+
+def _unsent(connection: sqlalchemy.Connection) -> Iterator[Forgotten]:
+    series, study, instance = tables.series.c, tables.study.c, tables.instance.c
+    settlement, decision, delivery = tables.settlement.c, tables.decision.c, tables.delivery.c
+    same = sqlalchemy.and_(decision.study == study.study, decision.series == series.series)
+    decided = sqlalchemy.select(decision.key).where(same, decision.revision > 0)
+    somewhere = decided.where(decision.destinations != "").exists()
+    nowhere = decided.where(decision.destinations == "").exists()
+    owed = sqlalchemy.select(delivery.key).where(delivery.instance_key == instance.key)
+    statement = (
+        sqlalchemy.select(study.study, series.series, instance.sop_instance, settlement.signals)
+        .select_from(
+            tables.series.join(tables.study, study.key == series.study_key)
+            .join(
+                tables.settlement,
+                sqlalchemy.and_(
+                    settlement.study == study.study,
+                    settlement.series == series.series,
+                    settlement.revision == series.revision,
+                ),
+            )
+            .join(tables.instance, instance.series_key == series.key)
+        )
+        .where(series.settled_instances == series.instances, somewhere, ~nowhere, ~owed.exists())
+        .order_by(series.key, instance.key)
+    )
+    rows = _streamed(connection, statement)
+    for _, of in itertools.groupby(rows, lambda row: (row[0], row[1])):
+        found = list(of)
+        signals = json.loads(found[0][3])
+        # The oldest of a series may have been there before there were routes: they are sent nowhere.
+        before = int(signals.get("before", 0)) if isinstance(signals, dict) else 0
+        for where, named, uid, _ in found[before:]:
+            yield Forgotten(where, named, uid, "", "its series is settled, and no destination is owed it")
 
 
 def _streamed(connection: sqlalchemy.Connection, statement: sqlalchemy.Executable) -> Iterator[Any]:

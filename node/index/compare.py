@@ -27,7 +27,6 @@ _LEFT_OUT = {
     "series": {"revision", "settled_instances", "settled_at"},
     "arrival": {"slot", "generation", "position", "target"},
     "deletion": {"target", "file_removed"},
-    "settlement": {"signals"},  # they name a row
     "consignment": {"due", "attempts", "crashes", "claim", "fence", "error", "changed"},
 }
 

@@ -396,7 +396,7 @@ def _count_as_settled(connection: sqlalchemy.Connection, before: str) -> None:
 
 
 def _tell_series(connection: sqlalchemy.Connection) -> None:
-    """Give each series its last revision, and the settlement the row of the newest that it was about."""
+    """Give each series the last revision that it was settled as."""
     newest = (
         sqlalchemy.select(_settlement.study, _settlement.series, func.max(_settlement.revision).label("last"))
         .where(_settlement.series != "")
@@ -405,13 +405,10 @@ def _tell_series(connection: sqlalchemy.Connection) -> None:
     )
     statement = (
         sqlalchemy.select(
-            _settlement.key,
             _settlement.revision,
             _settlement.instances,
             _settlement.at,
-            _settlement.signals,
             _series.key.label("series_key"),
-            _series.instances.label("held"),
         )
         .join(
             newest,
@@ -432,22 +429,6 @@ def _tell_series(connection: sqlalchemy.Connection) -> None:
         connection.execute(
             sqlalchemy.update(tables.series).where(_series.key == row.series_key).values(values)
         )
-        _place(connection, row)
-
-
-def _place(connection: sqlalchemy.Connection, row: Any) -> None:
-    """Rows have other keys now: where more came since, all of it is looked at, and what is owed stays so."""
-    signals = json.loads(row.signals)
-    if not isinstance(signals, dict) or "last" not in signals:
-        return
-    last = 0
-    if row.held <= row.instances:
-        highest = sqlalchemy.select(func.max(_instance.key)).where(_instance.series_key == row.series_key)
-        last = connection.execute(highest).scalar_one() or 0
-    text = json.dumps(signals | {"last": last}, ensure_ascii=False, separators=(",", ":"))
-    connection.execute(
-        sqlalchemy.update(tables.settlement).where(_settlement.key == row.key).values(signals=text)
-    )
 
 
 def _give_reasons(connection: sqlalchemy.Connection) -> None:
