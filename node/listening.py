@@ -159,7 +159,11 @@ def _policy(settings: model.Settings) -> policy.Policy:
     services = (policy.STORAGE_COMMITMENT, policy.WORKLIST, *policy.PERFORMED_STEP, *archived)
     extended = archive.EXTENDED | retrieval | {policy.WORKLIST: listing.EXTENDED}
     peers = (*settings.peers, _ourselves(settings.node))
-    return policy.Policy(settings.node, settings.limits, peers, services=services, extended=extended)
+    # A destination reports on commitment to the title that asked for it.
+    titles = [(one.peer, one.calling) for one in settings.destinations if one.calling is not None]
+    return policy.Policy(
+        settings.node, settings.limits, peers, services=services, extended=extended, titles=titles
+    )
 
 
 def _ourselves(node: model.NodeSettings) -> model.Peer:

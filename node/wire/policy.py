@@ -74,8 +74,11 @@ class Policy:
         extended: Mapping[str, bytes] | None = None,
         check: Check | None = None,
         unknown_classes: bool = True,
+        titles: Collection[tuple[str, str]] = (),
     ) -> None:
+        """`titles` are further AE titles of ours, each with the name of a peer that may call us by it too."""
         self._node = node
+        self._titles = frozenset(titles)
         self._limits = limits
         self._services = frozenset(services)
         self._extended = dict(extended or {})
@@ -143,6 +146,8 @@ class Policy:
         called = call.request.called
         wanted = peer.called if peer is not None and peer.called else self._node.aet
         if called == wanted or (self._node.accept_any_called and called):
+            return None
+        if peer is not None and (peer.name, called) in self._titles:
             return None
         return pdu.Rejection(*CALLED_UNKNOWN, f"called AE title {called!r}; it is {wanted!r}")
 

@@ -62,12 +62,17 @@ def test_a_series_reaches_them_all_and_orthanc_commits_to_it(tmp_path: pathlib.P
         tables: dict[str, dict[str, object]] = {
             "completeness.all": {"released": "50ms"},
             "tls": {key: str(getattr(ours, key)) for key in ("certificate", "key", "ca")},
-            "routes.all": {"to": list(where)},
+            "routes.all": {"to": [*where, "asked"]},
         }
         for name, port in where.items():
             tables[f"peers.{name}"] = {"aet": name.upper(), "host": "127.0.0.1", "port": port}
             tables[f"destinations.{name}"] = {"peer": name, "retry": "100ms", "retry_most": "500ms"}
         tables["peers.secured"] |= {"tls": True, "certificate": "sink"}
+        # The same archive twice: what it has committed to, it also says when it is asked.
+        tables["destinations.asked"] = tables["destinations.orthanc"] | {
+            "verify": "find",
+            "verify_after": "50ms",
+        }
         tables["destinations.orthanc"] |= {"verify": "commit", "verify_after": "50ms"}
         node = harness.Node(tmp_path / "node", **tables)
         node.port = node_port
@@ -77,12 +82,12 @@ def test_a_series_reaches_them_all_and_orthanc_commits_to_it(tmp_path: pathlib.P
             assert {caller.store(one).status for one in made} == {0}
             caller.release()
         forwarded = Forwarded(node, {})
-        for name in where:
+        for name in (*where, "asked"):
             forwarded.delivered(name, 5)
         verified = forwarded.rows(
-            "select destination, count(*) from delivery where verified is not null group by 1"
+            "select destination, count(*) from delivery where verified is not null group by 1 order by 1"
         )
-        assert verified == [("orthanc", 5)]
+        assert verified == [("asked", 5), ("orthanc", 5)]
         assert archive.ask("GET", "/statistics")["CountInstances"] == 5
     wanted = _sent(made, tmp_path / "sent")
     assert _arrived(tmp_path / "plain") == wanted

@@ -19,12 +19,13 @@ def decide(
     names: tuple[str, ...] = (),
     identity: pdu.Identity | None = None,
     check: policy.Check | None = None,
+    titles: tuple[tuple[str, str], ...] = (),
     **node: bool,
 ) -> policy.Admission | pdu.Rejection:
     """The decision over one call."""
     settings = model.NodeSettings(**node)  # type: ignore[arg-type]
     request = pdu.Request(calling, called, (CT,), pdu.User(identity=identity))
-    made = policy.Policy(settings, model.Limits(), peers, check=check)
+    made = policy.Policy(settings, model.Limits(), peers, check=check, titles=titles)
     return made(policy.Call(request, address, 4000, secure, names))
 
 
@@ -92,6 +93,14 @@ def test_the_called_title_is_ours_or_what_the_peer_must_call_us() -> None:
     peer = model.Peer("ct1", "MODALITY", called="ARCHIVE")
     assert admitted(peer, called="ARCHIVE").peer == peer
     assert refused(peer, called="NODE") == (1, 1, 7)
+
+
+def test_a_peer_may_also_call_the_title_that_it_was_called_by() -> None:
+    peer = model.Peer("pacs", "MODALITY")
+    assert admitted(peer, called="SENDER", titles=(("pacs", "SENDER"),)).peer == peer
+    assert admitted(peer, called="NODE", titles=(("pacs", "SENDER"),)).peer == peer
+    assert refused(peer, called="SENDER", titles=(("other", "SENDER"),)) == (1, 1, 7)
+    assert refused(called="SENDER", titles=(("pacs", "SENDER"),)) == (1, 1, 7)
 
 
 def test_a_peer_of_tls_must_come_over_tls_with_its_certificate() -> None:
