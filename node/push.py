@@ -28,6 +28,7 @@ BATCH = 512  # answers that the index is told of at once
 BATCH_AFTER = 0.25  # seconds until it is told of fewer
 _WAITING = 20_000  # answers that may wait for a database that does not answer
 _LONGEST = 500  # characters of a reason
+_LONGEST_DETAIL = 4096  # characters of what a program said last
 
 
 class Courier:
@@ -336,8 +337,6 @@ class Journey:
     def _attempt(self, result: base.Result, due: ledger.Due) -> orders.Attempt:
         outcome = result.outcome
         said = [outcome.why, *result.notes]
-        if isinstance(outcome, base.Retry) and outcome.detail:
-            said.append(outcome.detail)
         match outcome:
             case base.Done():
                 state = orders.State.DONE
@@ -362,7 +361,7 @@ class Journey:
             syntax=result.syntax,
             size=result.size,
             seconds=result.seconds,
-            error="; ".join(filter(None, said))[:_LONGEST],
+            error="; ".join(filter(None, ["; ".join(filter(None, said))[:_LONGEST], _detail(outcome)])),
         )
 
     def _wait(self, attempts: int, asked: float | None) -> None:
@@ -441,6 +440,11 @@ class Journey:
             error=trip.failed or trip.error,
             retry_in=trip.again,
         )
+
+
+def _detail(outcome: base.Outcome) -> str:
+    """What may hold names, and therefore stands in the ledger only."""
+    return outcome.detail[-_LONGEST_DETAIL:] if isinstance(outcome, base.Retry) else ""
 
 
 def _pause(destination: orders.Destination, attempts: int, chance: float) -> float:

@@ -234,7 +234,7 @@ def replay(
     def act(at: desk.Desk, chosen: queue.Chosen) -> desk.Done:
         return at.replay(chosen)
 
-    _act("replayed", what, lane, why, config, data, act, as_json=as_json, ask="Replay", yes=yes)
+    _act("replayed", what, lane, why, config, data, act, as_json=as_json, ask="Replay", yes=yes, tried=True)
 
 
 @group.command()
@@ -263,7 +263,7 @@ def resend(
 
     _act(
         "to be sent", what, None, why, config, data, act,
-        as_json=as_json, ask="Send once more", again=True, yes=yes, places=places,
+        as_json=as_json, ask="Send once more", again=True, yes=yes, places=places, tried=True,
     )  # fmt: skip
 
 
@@ -354,8 +354,10 @@ def _act(
                 connection, who=opening.who(), why=why.strip(), now=now, witness=witness.Witness(where)
             )
             whole = _whole(chosen)
-            if tried and whole is not None:
-                lanes.remember(connection, whole, {}, now)  # what it refused may be taken now
+            if tried:
+                # A person wants it tried: what a destination refused before is no reason not to.
+                for name in lanes.lanes(connection) if whole is None else (whole,):
+                    lanes.remember(connection, name, {}, now)
             result = act(at, chosen)
         bell.ring(where)
     if as_json:

@@ -1,7 +1,7 @@
 """What is known of a peer from earlier associations, so that a send that must fail is not tried.
 
 It stands in the row of the destination's lane. What a peer refused counts for an hour; `dicom-node queue
-retry` forgets it, and so does a change of the peer's configuration.
+retry`, `replay` and `resend` forget it, and so does a change of the peer's configuration.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Memory:
         names = ", ".join(contexts.TRANSFER_SYNTAXES.get(uid, uid) for uid in syntaxes)
         return (
             f"it refused SOP class {sop_class} at {last:%H:%M:%S} UTC in everything it could be sent in "
-            f"({names}), and is not asked again for an hour; to try at once: dicom-node queue retry"
+            f"({names}), and is not asked again for an hour; to try at once: dicom-node queue replay"
         )
 
     def words(self) -> dict[str, Any]:

@@ -95,8 +95,9 @@ class Program:
                     return
                 notes = self._run(work)
         except _Ended as ended:
-            outcome = base.Retry(str(ended), detail=ended.said)
-            yield from (base.Result(item, outcome, lane=ended.ours) for item in everything)
+            for item in everything:
+                yield base.Result(item, base.Retry(str(ended), detail=ended.said), lane=ended.ours)
+                ended.said = ""  # once is enough for a series
             return
         except (OSError, errors.NodeError) as error:
             # Room, processes, the journal of what comes back: nothing that this series is to blame for.

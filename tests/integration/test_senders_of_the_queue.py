@@ -86,7 +86,7 @@ def test_what_was_refused_in_every_form_is_not_tried_again(
         results = list(senders.sender(_to()).send(only))
         assert pacs.associations == before  # nobody was called
         assert {type(result.outcome) for result in results} == {base.Failed}
-        assert "dicom-node queue retry" in results[0].outcome.why
+        assert "dicom-node queue replay" in results[0].outcome.why
         # In a stream too, where the others go out.
         stream = base.Stream(items, lambda: iter(items))
         results = list(senders.sender(_to()).send(stream))

@@ -36,7 +36,7 @@ def test_what_was_refused_in_every_form_is_hopeless_for_an_hour(
     assert bool(why) is hopeless
     if hopeless:
         assert CT in why
-        assert "dicom-node queue retry" in why
+        assert "dicom-node queue replay" in why
         assert "12:0" in why
 
 
