@@ -412,7 +412,8 @@ def _sent(
                 row["claim"],
                 words.when(row["changed"]),
                 known.get(row["destination"], orders.Lane(row["destination"])),
-                _asked(connection, row["key"]),
+                # The row stays for a day, for reports that come late or twice.
+                _asked(connection, row["key"]) if row["state"] == orders.State.VERIFYING.value else None,
                 int(sums[0] or 0),
                 sums[1],
                 tuple(_deliveries(connection, row["key"], rows)),
