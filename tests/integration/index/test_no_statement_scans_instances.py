@@ -9,8 +9,22 @@ import pytest
 import sqlalchemy
 
 from node import model, orders
-from node.index import aside, db, decisions, holdings, lookup, manager, remove, retain, series, tables
-from tests import indexed
+from node.index import (
+    aside,
+    db,
+    decisions,
+    holdings,
+    ledger,
+    lookup,
+    manager,
+    queue,
+    remove,
+    retain,
+    series,
+    tables,
+    why,
+)
+from tests import histories, indexed
 
 # Tables that grow with every instance; the others grow with patients, studies and series.
 GROWING = (
@@ -156,3 +170,27 @@ def test_retention_and_removal(filled: db.Database) -> None:
     assert found == []
     assert statements > 10
     assert indexed.rows(filled, tables.instance) == []
+
+
+def test_what_is_owed_answered_and_done_by_hand(filled: db.Database, tmp_path: pathlib.Path) -> None:
+    history = histories.History(filled, tmp_path / "data", 5)
+    history.check = lambda: None  # type: ignore[method-assign]
+    uid = history.items[0].arrival.identity.sop_instance
+
+    def work() -> None:
+        history.play(60)
+        with filled.read() as connection:
+            ledger.owed(connection)
+            queue.standings(connection)
+            assert queue.consignments_of(connection, queue.Chosen(uid=uid)) is not None
+            queue.consignments_of(connection, queue.Chosen("pacs", states=(orders.State.DUE,)))
+            queue.dead(connection, queue.Chosen("pacs"))
+            ledger.undelivered(connection, [1, 2, 3])
+            for one in (history.study, history.series[0], uid):
+                assert why.story(connection, one)
+
+    found, statements = _scans(filled, work)
+    assert set(history.done) >= {"record", "die", "finish", "verify", "replay", "move", "resend", "cancel"}
+    assert found == []
+    assert statements > 200
+    history.book.close()
