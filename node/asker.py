@@ -12,7 +12,7 @@ from node.send import query
 from node.wire import association
 
 # A source that does not answer must not keep its series for longer than it takes to see that.
-TIMEOUTS = association.Timeouts(request=5.0, pdu=10.0, idle=20.0)
+TIMEOUTS = association.Timeouts(request=5.0, pdu=5.0, idle=10.0)
 MOST = 256  # questions that wait; a further one is asked when its series is looked at again
 _THREADS = 2
 _LONGEST = 160  # characters of why there is no answer

@@ -8,6 +8,7 @@ nothing.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import heapq
 import math
@@ -100,7 +101,8 @@ class Router:
                 wait, pause = pause, min(2 * pause, _LONGEST_PAUSE)
             if wait > 0 and not stop.is_set():
                 self._bell.wait(wait)
-        self._note_place(force=True)
+        with contextlib.suppress(errors.Transient):
+            self._note_place(force=True)
 
     def wake(self) -> None:
         """End a wait, from another thread."""

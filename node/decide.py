@@ -223,9 +223,9 @@ def _hold(effect: routes.Effect, verdict: orders.Completeness | None, why: str) 
     if effect.partial:
         return ""
     if effect.missing:
-        return (
-            f"the route wants a study that is complete, and this one lacks a series with {effect.missing[0]}"
-        )
+        lacks = f"a study that is complete, and this one lacks a series with {effect.missing[0]}"
+        return decisions.HELD_FOR + lacks
     if verdict is None or verdict is orders.Completeness.COMPLETE:
         return ""
-    return f"the route wants what is complete, and this is {verdict.value}" + (f": {why}" if why else "")
+    said = f"what is complete, and this is {verdict.value}"
+    return decisions.HELD_FOR + said + (f": {why}" if why else "")

@@ -10,7 +10,7 @@ import sqlalchemy
 
 from node import completeness, decide, failpoints, log_forwarding, metrics, model, orders, routes
 from node.files import layout
-from node.index import db, decisions, keys, ledger, lookup, series, witness
+from node.index import db, decisions, desk, keys, ledger, lookup, queue, series, witness
 from node.queue import bell
 
 _PAGE = 500  # instances that are sent on in one transaction
@@ -87,6 +87,7 @@ class Settling:
                 verdict=judgement.verdict,
                 why=judgement.why,
             )
+            self._let_go(connection, facts.series, decision.effects, judgement.verdict, now)
             new = self._owe(connection, made, owed, instances, now)
             failpoints.hit("complete.before-commit")
         failpoints.hit("complete.after-commit")
@@ -103,6 +104,25 @@ class Settling:
         )
         self._tell(new, bool(owed))
         return revision
+
+    def _let_go(
+        self,
+        connection: sqlalchemy.Connection,
+        series_uid: str,
+        effects: Sequence[routes.Effect],
+        verdict: orders.Completeness,
+        now: datetime.datetime,
+    ) -> None:
+        """What a route held for being partial goes out once the rest of it has come."""
+        if verdict is not orders.Completeness.COMPLETE:
+            return
+        for effect in effects:
+            if effect.partial:
+                continue
+            for key in decisions.held_by_route(connection, series_uid, effect.route):
+                why = "it is complete now"
+                by = desk.Desk(connection, who="the router", why=why, now=now, witness=self._ledgers)
+                by.release(queue.Chosen(consignment=key, states=(orders.State.HELD,)))
 
     def _owe(
         self,
@@ -202,6 +222,7 @@ class Settling:
                     why=reasons[-1],
                 )
                 owes = owes or bool(owed)
+                self._let_go(connection, one.series, chosen[one.series].effects, verdict, now)
                 new += self._owe(connection, made, owed, _held(connection, one)[0], now)
         if self._meter is not None:
             self._meter.settled(orders.When.STUDY, verdict)

@@ -330,6 +330,21 @@ class Decision:
     discard: str = ""  # the reason for which nothing is sent
 
 
+HELD_FOR = "the route wants "  # how the reason begins for which a route, and no person, holds something
+
+
+def held_by_route(connection: sqlalchemy.Connection, series: str, route: str) -> list[int]:
+    """Keys of a series' consignments that a route holds until all of it is there."""
+    consignment = tables.consignment.c
+    statement = sqlalchemy.select(consignment.key).where(
+        consignment.series == series,
+        consignment.route == route,
+        consignment.state == orders.State.HELD.value,
+        consignment.error.startswith(HELD_FOR, autoescape=True),
+    )
+    return list(connection.execute(statement).scalars())
+
+
 _KNOWN = sqlalchemy.select(_decision.key).where(
     _decision.study == sqlalchemy.bindparam("study_uid"),
     _decision.series == sqlalchemy.bindparam("series_uid"),

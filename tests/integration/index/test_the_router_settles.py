@@ -208,6 +208,17 @@ def test_what_images_in_acquisition_names_is_waited_for_and_then_it_is_partial(e
     assert "Images in Acquisition is 5, and 2 came" in str(error)
 
 
+def test_what_a_route_held_as_partial_goes_out_when_the_rest_has_come(world: World) -> None:
+    world.routed(route("whole", "research", partial=False))
+    world.take(1, 2, images_in_acquisition=3)
+    world.after(631)
+    assert world.owed() == [("research", S1, 1, "held", 2)]
+    world.take(3)
+    world.after(2.1)
+    assert [row[2] for row in world.settled() if row[0]] == ["partial", "complete"]
+    assert world.owed() == [("research", S1, 1, "due", 2), ("research", S1, 2, "due", 1)]
+
+
 def test_the_end_of_a_step_settles_what_it_names(world: World) -> None:
     world.routed(route("scans", "archive"))
     world.open(S1)
@@ -407,6 +418,11 @@ def test_a_study_that_lacks_what_is_required_is_partial_in_the_end(world: World)
     world.after(4)
     assert world.settled()[1:] == [("", 1, "partial", 2)]
     assert world.owed() == [("archive", S1, 1, "due", 2), ("research", S1, 1, "held", 2)]
+    world.take(1, 2, 3, uid=S2)
+    world.after(2.1)
+    world.after(60)
+    assert ("", 2, "complete", 5) in world.settled()
+    assert {(row[0], row[3]) for row in world.owed()} == {("archive", "due"), ("research", "due")}
 
 
 def test_a_group_has_the_series_once_whichever_member_is_up(either: World) -> None:
