@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from node import config_values as kinds
-from node import model, orders
+from node import model, orders, rounds
 from node.config_fit import Key, Parts, among
 
 # The keys that only destinations of one kind have; the first is what such a destination cannot do without.
@@ -42,6 +42,7 @@ def check(parts: Parts) -> None:
     if routing is not None:
         _targets(parts, ("routing", "default"), routing.default)
         _reached(parts, routing, parts.made["routes"])
+        _rounds(parts, routing)
     for route in parts.made["routes"]:
         _route(parts, route)
 
@@ -156,6 +157,20 @@ def _reached(parts: Parts, routing: orders.Routing, routes: tuple[orders.Route, 
             routing.mode is orders.Mode.FIRST or route.final or route.discard is not None
         ):
             last = route
+
+
+def _rounds(parts: Parts, routing: orders.Routing) -> None:
+    """Programs must not feed each other without end."""
+    found = rounds.find(routing, parts.made["routes"], parts.made["destinations"], parts.made["groups"])
+    if found is None or not found.certain:
+        return
+    turns = zip(found.programs, found.programs[1:] + found.programs[:1], found.ways, strict=True)
+    said = ", ".join(f"what {maker} makes goes to {taker} by {way}" for maker, taker, way in turns)
+    path = ("routing", "default") if found.ways[0] == "default" else ("routes", found.ways[0])
+    parts.tell(
+        path,
+        f' goes round for ever: {said}; keep it out of one of them, as in when.source = "!command:*"',
+    )
 
 
 def _completeness(parts: Parts, policies: tuple[orders.Policy, ...]) -> None:

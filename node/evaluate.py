@@ -16,6 +16,7 @@ ASSOCIATION = frozenset({SOURCE, CALLED, PEER, ADDRESS})
 # ... and, for routes, what is known once its series has settled.
 VERDICT, INSTANCES = "verdict", "instances"
 SETTLED = frozenset({VERDICT, INSTANCES})
+COMMAND = "command:"  # source and peer of what a command destination made begin so; its name follows
 _EXACT = frozenset({SOURCE, CALLED})  # AE titles: DICOM lets case tell two of them apart
 
 MOST_VALUES = 16  # of one element that are shown or kept as the reason for something
@@ -85,6 +86,21 @@ def holds(condition: orders.Condition, known: Facts) -> bool:
         and (not condition.some or any(holds(inner, known) for inner in condition.some))
         and not any(holds(inner, known) for inner in condition.none)
     )
+
+
+def certain(condition: orders.Condition, known: Facts) -> bool | None:
+    """Return whether a condition holds when nothing but this is known; None: it depends on the rest."""
+    parts: list[bool | None] = [
+        _test(key, wanted, known) if key in known else None for key, wanted in condition.tests
+    ]
+    parts += [certain(inner, known) for inner in condition.every]
+    if condition.some:
+        some = [certain(inner, known) for inner in condition.some]
+        parts.append(True if True in some else None if None in some else False)
+    for inner in condition.none:
+        met = certain(inner, known)
+        parts.append(None if met is None else not met)
+    return False if False in parts else None if None in parts else True
 
 
 def look(condition: orders.Condition, known: Facts) -> Finding:

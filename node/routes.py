@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 
 from node import evaluate, orders
 
-COMMAND = "command:"  # a source or peer that begins so is the command destination behind it
 DEFAULT = "default"  # the route of what no route matches
 
 Facts = evaluate.Facts
@@ -207,6 +206,6 @@ def _maker(known: Facts) -> str:
     """The command destination that made it: sent there again, it would go round for ever."""
     for key in (evaluate.PEER, evaluate.SOURCE):
         for value in known.get(key, ()):
-            if value.startswith(COMMAND):
-                return value.removeprefix(COMMAND)
+            if value.startswith(evaluate.COMMAND):
+                return value.removeprefix(evaluate.COMMAND)
     return ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator, Sequence
 
-from node import errors, evaluate, model, orders, routes
+from node import errors, evaluate, model, orders, rounds, routes
 
 _LEVELS = {
     orders.When.INSTANCE: "each instance as it comes",
@@ -177,6 +177,17 @@ def look(settings: model.Settings) -> Iterator[tuple[str, bool, str]]:
                 yield "route", True, f"{one_route.name}, for {name}: {said}"
     for wrong in mistakes(settings):
         yield "route", False, wrong
+    turn = rounds.find(settings.routing, settings.routes, settings.destinations, settings.groups)
+    if turn is not None:
+        circle = " -> ".join([*turn.programs, turn.programs[0]])
+        yield (
+            "route",
+            True,
+            (
+                f"what programs make may go round, {circle}, if it matches {', '.join(turn.ways)}: "
+                'when.source = "!command:*" keeps it out of a route'
+            ),
+        )
     if settings.destinations:
         rest = settings.routing.default
         yield (

@@ -687,6 +687,17 @@ FORWARDING = {
         '[routes.r]\nto = ["d"]\n[[routes.r.steps]]\nstep = "x"\nsince = 2026-01-01',
         "node.toml:13: routes.r.steps.0.since = 2026-01-01: give a text, a number, or a list of these",
     ),
+    "two programs that feed each other": (
+        (
+            '[destinations.x]\nkind = "command"\ncommand = ["x"]\n[destinations.y]\nkind = "command"\n'
+            'command = ["y"]\n[routes.a]\nto = ["x"]\nwhen.source = "!NOISE"\n[routes.b]\nto = ["d", "y"]'
+        ),
+        (
+            "node.toml:18: routes.b goes round for ever: what x makes goes to y by b, "
+            "what y makes goes to x by a; "
+            'keep it out of one of them, as in when.source = "!command:*"'
+        ),
+    ),
     "a policy that asks nobody": (
         '[completeness.c]\nask = "pacs"',
         'node.toml:10: completeness.c.ask = "pacs": there is no such peer; there are p',
