@@ -25,6 +25,8 @@ from node.send import link, query
 from node.wire import association, command, contexts, faults
 
 LOOK_EVERY = 2.0  # seconds between looks for what has come to be verified
+LEAST = 0.1  # seconds between two looks: everybody's bell rings for every batch that is filed
+BELIEVE_EVERY = 60.0  # seconds between looks for what nobody is to be asked about any more
 FORGET_EVERY = 3600.0  # seconds between looks for rows that nobody needs any more
 REMEMBERED = 86400.0  # seconds that a report which comes twice is still known
 ASKERS = 4  # destinations that are asked at once
@@ -60,6 +62,9 @@ class Verifier:
         self._lock = threading.Lock()
         self._busy: set[str] = set()  # destinations that are being asked
         self._opened: set[association.Association] = set()
+        self._believed = float(
+            "-inf"
+        )  # when what nobody is asked about was last looked for, on that clock too
         self._forgotten = float("-inf")  # when rows were last cleared away, on the monotonic clock
         self._askers = concurrent.futures.ThreadPoolExecutor(ASKERS, f"verify {name}")
         self.apply(settings)
@@ -70,6 +75,7 @@ class Verifier:
         """Take over a changed configuration."""
         self._outcomes.apply(settings)
         self._destinations = {one.name: one for one in settings.destinations}
+        self._believed = float("-inf")
         self._bell.ring()
 
     def begin(self, consignment: orders.Consignment) -> None:
@@ -92,6 +98,7 @@ class Verifier:
         failing = False
         try:
             while not self._ending.is_set():
+                looked = time.monotonic()
                 try:
                     pause = self.look(_now())
                     failing = False
@@ -103,18 +110,21 @@ class Verifier:
                     log.unexpected(where="verification", error=error)
                     pause = LOOK_EVERY
                 self._bell.wait(pause)
+                self._ending.wait(max(0.0, looked + LEAST - time.monotonic()))
         finally:
             self._askers.shutdown(wait=True, cancel_futures=True)
             self._bell.close()
 
-    def look(self, now: datetime.datetime) -> float | None:
-        """Have destinations asked that are to be asked; seconds until the next look, None: until it rings."""
+    def look(self, now: datetime.datetime) -> float:
+        """Have destinations asked that are to be asked; seconds until the next look."""
         known = {
             name: one
             for name, one in self._destinations.items()
             if one.verify is not orders.Verify.NO and one.kind is orders.Kind.DICOM
         }
         believed = self._destinations.keys() - known.keys()
+        if not known and time.monotonic() - self._believed < BELIEVE_EVERY:
+            return BELIEVE_EVERY
         with self._database.read() as connection:
             stray = verification.verifying(connection, believed)
             fresh = verification.unbegun(connection, known)
@@ -123,8 +133,9 @@ class Verifier:
                 verification.believe(connection, believed, now)
                 after = {name: one.verify_after for name, one in known.items()}
                 verification.begin(connection, after, now)
+        self._believed = time.monotonic()
         if not known:
-            return None
+            return BELIEVE_EVERY
         self._forget(now)
         with self._lock:
             idle = known.keys() - self._busy
