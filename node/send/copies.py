@@ -11,6 +11,7 @@ from node.dicom import header
 from node.files import layout
 from node.send import base
 from node.send import payload as payloads
+from node.wire import contexts
 
 _PIECE = 1 << 20  # bytes that are written at a time
 _FRONT = 64 << 20  # bytes of a changed data set in which the elements of a name must lie
@@ -64,7 +65,8 @@ def opened(item: base.Item, transcoder: base.Transcoder | None, buffer: bytearra
             except errors.Transient:
                 raise
             except errors.NodeError as error:
-                notes = (f"written as stored: it cannot be made into {item.wanted.syntax}: {error}",)
+                name = contexts.TRANSFER_SYNTAXES.get(item.wanted.syntax, item.wanted.syntax)
+                notes = (f"written as stored: it cannot be made into {name}: {error}",)
         try:
             payload = payloads.read(made, buffer)
         except (OSError, errors.NodeError) as error:

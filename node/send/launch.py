@@ -30,10 +30,14 @@ def main(number: int) -> None:
         order = json.loads(control.makefile("rb").readline())
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ends, told = os.pipe()  # readable when a child has ended
+        os.set_blocking(told, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(told)
         child = os.fork()
         if child == 0:
             _become(order, libc)
-        ended = _wait(child, control)
+        ended = _wait(child, control, ends)
         _kill_all()
         # The worker may be gone.
         with contextlib.suppress(OSError):
@@ -49,7 +53,9 @@ def _become(order: dict[str, Any], libc: ctypes.CDLL) -> None:
             limit = value if most == resource.RLIM_INFINITY else min(value, most)
             resource.setrlimit(which, (limit, limit))
         libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-        os.nice(_NICE)
+        with contextlib.suppress(OSError):  # a service may be forbidden to
+            os.nice(_NICE)
+        signal.set_wakeup_fd(-1)
         os.umask(0o077)
         os.chdir(order["folder"])
         for one in signal.Signals:
@@ -62,16 +68,19 @@ def _become(order: dict[str, Any], libc: ctypes.CDLL) -> None:
         os._exit(_NOT_STARTED)
 
 
-def _wait(child: int, control: socket.socket) -> int | None:
-    """The exit code of the program, minus the signal that ended it; None: the worker wants it no more."""
-    running = os.pidfd_open(child)
-    try:
-        ready, _, _ = select.select([running, control.fileno()], [], [])
-    finally:
-        os.close(running)
-    if control.fileno() in ready:
-        return None
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def _wait(child: int, control: socket.socket, ends: int) -> int | None:
+    """The exit code of the program, or minus the signal that ended it; None: the worker wants it no more."""
+    while True:
+        ready, _, _ = select.select([ends, control.fileno()], [], [])
+        if control.fileno() in ready:
+            return None
+        os.read(ends, 4096)
+        while True:
+            number, status = os.waitpid(-1, os.WNOHANG)  # children of its own that it left to us, too
+            if number == child:
+                return os.waitstatus_to_exitcode(status)
+            if number == 0:
+                break
 
 
 def _kill_all() -> None:

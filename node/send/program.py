@@ -355,6 +355,8 @@ class _Running:
             return "ended, and nobody could see how"
         if code == 0:
             return ""
+        if code is None:
+            return "was ended"
         if code < 0:
             return f"was killed by signal {-code}: is one of its limits too low?"
         return f"ended with exit code {code}"
