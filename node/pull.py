@@ -23,6 +23,7 @@ from node.wire import association
 SILENCE = 300.0  # seconds that a peer may say nothing while it sends
 _SLOT = "pull"  # the journal slots of what comes with C-GET
 _SEGMENTS = 64 << 20  # bytes of journal that it takes
+_MOST = 10_000  # studies of a patient, or series of a study, that are looked at
 _WATCH_EVERY = 0.2  # seconds between looks whether what is watched is over
 _PARTING = 5.0  # seconds between the cancel and the end of an association, at a stop
 
@@ -301,7 +302,7 @@ def _priors(
         _COUNT[model.Level.STUDY]: None,
     }
     modalities = {one.modality if name == "same" else name for name in schedule.modalities}
-    found = _answers(job, opened, fields, model.Level.STUDY, schedule.limit, Came())
+    found = _answers(job, opened, fields, model.Level.STUDY, _MOST, Came())
     # Asked for all and chosen here: archives differ in what they do with a list of modalities.
     fit = [
         answer
@@ -333,7 +334,7 @@ def _parts(
     wanted = {part.upper() for part in schedule.body_parts}
     return [
         listing.Request(model.Level.SERIES, {STUDY: study, SERIES: _text(series, SERIES)})
-        for series in _answers(job, opened, fields, model.Level.SERIES, schedule.limit, Came())
+        for series in _answers(job, opened, fields, model.Level.SERIES, _MOST, Came())
         if _text(series, "BodyPartExamined").upper() in wanted and uids.valid(_text(series, SERIES))
     ]
 
