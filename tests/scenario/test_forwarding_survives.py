@@ -235,7 +235,7 @@ def test_programs_that_crash_hang_or_eat_memory(make_node: MakeNode, sink: fault
             "attempts": 2,
             "retry": "50ms",
             "retry_most": "100ms",
-            "timeout": "1s",
+            "timeout": "400ms",
             "memory": "1GiB",
         }
     made["routes.all"]["to"] = ["to0", *programs]
