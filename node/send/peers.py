@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 from node import model, orders
@@ -90,13 +91,15 @@ class Dicom:
             yield from self._send(items)
             return
         left_out: list[base.Result] = []
+        passes = itertools.count()
 
         def each(all_: Iterator[base.Item]) -> Iterator[base.Item]:
+            first = next(passes) == 0  # more than one association goes over all of them once more
             for item in all_:
                 why = hopeless.get((item.sop_class, item.syntax))
                 if why is None:
                     yield item
-                else:
+                elif first:
                     left_out.append(base.Result(item, base.Failed(why)))
 
         if not isinstance(items, base.Stream):

@@ -25,12 +25,13 @@ from typing import Self
 
 from node import errors, orders
 from node.dicom import part10, statuses, uids
+from node.files import disk as disks
 from node.send import base, copies, launch
 
 SOURCE = "command:"  # and the destination's name: where what a program made comes from
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
-_LOOK = 2.0  # seconds between two looks at the room that is left
+_LOOK = 1.0  # seconds between two looks at the room that is left
 _TAIL = 4096  # bytes of what it says that are kept
 _GRACE = 10.0  # seconds in which the launcher must have ended everything
 _MOST = 100_000  # files that it may make
@@ -114,6 +115,8 @@ class Program:
         self, items: Sequence[base.Item], folder: pathlib.Path
     ) -> tuple[list[tuple[base.Item, str, int, tuple[str, ...]]], list[base.Result]]:
         """Copy the items into a folder that is read-only then."""
+        if why := self._room(folder, sum(item.size for item in items)):
+            raise errors.StorageFull(why)
         given, failed = [], []
         buffer = bytearray()
         for number, item in enumerate(items, 1):
@@ -163,11 +166,10 @@ class Program:
             notes.append(f"{others} files that are no DICOM were dropped")
         return tuple(notes)
 
-    def _room(self, work: pathlib.Path) -> str:
-        """Why it must end because of the room that there is; "": it need not."""
-        stat = os.statvfs(work)
-        free = stat.f_bavail * stat.f_frsize
-        return "" if free >= self._reserve else f"was killed: only {free} bytes are free where it works"
+    def _room(self, work: pathlib.Path, needed: int = 0) -> str:
+        """Why there is not enough room on the disk that it works on; "": there is."""
+        free = disks.Disk().free(work)
+        return "" if free - needed >= self._reserve else f"only {free} bytes are free where it works"
 
     def _order(self, command: Sequence[str], work: pathlib.Path) -> Mapping[str, object]:
         wanted = self._destination
@@ -334,7 +336,7 @@ class _Running:
                 self._listen(out)
                 return self._ending()
             if why := must_end():
-                return why
+                return f"was killed: {why}"
         return f"did not end within {timeout:g} s, and was killed"
 
     def _listen(self, out: int) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -281,6 +282,45 @@ def test_given_files_are_whole_part_10_files(runs: _Runs, tmp_path: pathlib.Path
     read = pydicom.dcmread(path)
     assert read.file_meta.MediaStorageSOPInstanceUID == item.sop_instance
     assert file.endswith(item.path.read_bytes()[item.offset :])
+
+
+_WORKER = """
+import pathlib, sys
+from node import orders
+from node.commands import gather
+from node.send import program
+
+held, work, *command = sys.argv[1:]
+wanted = orders.Destination("tool", kind=orders.Kind.COMMAND, command=tuple(command))
+list(program.Program(wanted, pathlib.Path(work), reserve=0).send(list(gather.items([pathlib.Path(held)]))))
+"""
+
+
+def test_nothing_of_it_outlives_a_worker_that_is_killed(runs: _Runs, items: list[base.Item]) -> None:
+    told, script = runs.root / "daemon", runs.root / "program.py"
+    script.write_text(_FOREVER)
+    command = [PYTHON, "-I", "-S", str(script), "{in}", "{out}", str(told)]
+    worker = subprocess.Popen(
+        [sys.executable, "-c", _WORKER, str(items[0].path.parent), str(runs.work), *command],
+        cwd=pathlib.Path(__file__).parents[2],
+    )
+    try:
+        _until(told.exists)
+    finally:
+        worker.kill()
+        worker.wait()
+    _until(lambda: _gone(int(told.read_text())))
+    _until(lambda: program.sweep(runs.work) == 1)
+    assert runs.left() == []
+
+
+@pytest.mark.parametrize("room", ["before", "while"])
+def test_a_disk_that_fills_up_ends_it(room: str, runs: _Runs, items: list[base.Item]) -> None:
+    sender = runs.sender("import time\ntime.sleep(3600)\n")
+    free = iter([1 << 50] if room == "while" else [])
+    sender._room = lambda work, needed=0: "" if next(free, 0) else "no room is left"  # type: ignore[method-assign]
+    assert "no room is left" in _retry(list(sender.send(items))).why
+    assert runs.left() == []
 
 
 @pytest.mark.parametrize(
