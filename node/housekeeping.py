@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import threading
 from typing import TYPE_CHECKING
 
 from node import expected, forward, jobs, model, pull, upkeep
+from node.index import pruning
 
 if TYPE_CHECKING:
     from node import roles
@@ -22,6 +24,8 @@ def runners(
         done = upkeep.retention(shared.data, database, policy, stop=stop.is_set)
         if done.instances:
             shared.counts.removed("retention", done.instances, done.bytes)
+        shown = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=shared.settings.queue.keep)
+        pruning.finished(database, shown, stop=stop.is_set)
         return f"{done.instances} instances in {done.series} series removed"
 
     def scrub(schedule: model.Schedule, tell: jobs.Tell) -> str:

@@ -19,6 +19,7 @@ from node.index import (
     desk,
     events,
     ledger,
+    pruning,
     queue,
     remove,
     retain,
@@ -262,6 +263,24 @@ def test_retention_leaves_what_is_owed_and_a_person_calls_it_off(database: db.Da
         (candidate,) = retain.by_age(connection, later, 1.0)
         assert len(retain.drop(connection, candidate, who="retention", now=later)) == 1
     assert get(database, key).state is S.DONE
+
+
+def test_what_ended_long_ago_and_is_held_no_more_leaves_the_queue(database: db.Database) -> None:
+    rows = fill(database, 3)
+    first, second, third = (owe(database, order(name), rows) for name in ("pacs", "archive", "research"))
+    assert first is not None
+    assert second is not None
+    deliver(database, first, S.DUE)
+    assert deliver(database, first, seconds=2) is S.DONE
+    deliver(database, second, seconds=500)
+    assert pruning.finished(database, at(400)) == 0, "what it sent is still held"
+    with database.write() as connection:
+        remove.instances(connection, [key for key, _ in rows], who="retention", why="old", now=at(300))
+    assert pruning.finished(database, at(200)) == 1
+    assert {row["consignment_key"] for row in indexed.rows(database, tables.delivery)} == {second, third}
+    assert indexed.rows(database, tables.attempt) == []
+    assert pruning.finished(database, at(400)) == 1, "what was called off ended too"
+    assert {row["key"] for row in indexed.rows(database, tables.consignment)} == {second}
 
 
 def test_audit_finds_what_nobody_would_ever_send(database: db.Database) -> None:
