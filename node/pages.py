@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime
 import pathlib
 import shutil
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import sqlalchemy
 
-from node import errors, orders, state
+from node import errors, model, orders, outlook, state
 from node.files import journal, layout
-from node.index import db, lanes, ledger, lookup, recent
+from node.index import db, lookup, queue, recent
 from node.web import status
 
 if TYPE_CHECKING:
@@ -83,35 +82,47 @@ class Numbers:
         return status.Held(totals.patients, totals.studies, totals.series, totals.instances, totals.bytes)
 
     def _forwarding(self) -> status.Forwarding | None:
-        names = [destination.name for destination in self._shared.settings.destinations]
         try:
             with self._database.read() as connection:
-                return forwarding(connection, names, datetime.datetime.now(datetime.UTC))
+                return forwarding(connection, self._shared.settings, datetime.datetime.now(datetime.UTC))
         except errors.DatabaseUnavailable:
             return None
 
 
 def forwarding(
-    connection: sqlalchemy.Connection, names: Sequence[str], now: datetime.datetime
+    connection: sqlalchemy.Connection, settings: model.Settings, now: datetime.datetime
 ) -> status.Forwarding:
-    """Return the lanes of these destinations and of whoever is owed something, and what happened lately."""
-    owed = {one.destination: one for one in ledger.owed(connection)}
-    known = lanes.lanes(connection)
+    """Return the lanes of destinations and of whoever is owed something, and what happened lately."""
+    configured = {one.name: one for one in settings.destinations}
+    calendars = {one.name: one for one in settings.calendars}
+    found = {one.lane.destination: one for one in queue.standings(connection)}
     counts, more = recent.verdicts(connection, now - _LATELY)
     shown = []
-    for name in dict.fromkeys([*names, *owed]):
-        lane = known.get(name) or orders.Lane(name)
-        one = owed.get(name) or ledger.Owed(name, 0, 0, 0, 0, 0, 0, None)
+    for name in dict.fromkeys([*configured, *found]):
+        one = found.get(name) or queue.nothing(name)
+        owed, lane = one.owed, one.lane
+        down = lane.state is orders.LaneState.DOWN
+        words = outlook.lane(
+            lane,
+            destination=configured.get(name),
+            calendars=calendars,
+            waiting=owed.due + owed.running,
+            running=owed.running,
+            soonest=one.soonest,
+            error=one.error,
+            now=now,
+        )
         shown.append(
             status.Lane(
                 name=name,
                 state=lane.state.value,
-                reason=lane.reason,
-                waiting=one.due + one.held + one.running,
-                oldest=one.oldest,
-                held=one.held,
-                dead=one.dead,
-                next=lane.probe if lane.state is orders.LaneState.DOWN else None,
+                # The page itself says how long it is until then, for its own time goes on.
+                reason=lane.reason if down else words,
+                waiting=owed.due + owed.held + owed.running,
+                oldest=owed.oldest,
+                held=owed.held,
+                dead=owed.dead,
+                next=lane.probe if down else None,
             )
         )
     return status.Forwarding(

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _MINUTE = datetime.timedelta(minutes=1)
 _PAGE = 500
-_NOTHING = (0, 0, 0, 0, 0, 0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,9 +64,7 @@ def overview(
     rates = _rates(connection, data, now)
     shown = []
     for name in dict.fromkeys([*configured, *found]):
-        one = found.get(name) or queue.Standing(
-            orders.Lane(name), ledger.Owed(name, *_NOTHING, None), None, ""
-        )
+        one = found.get(name) or queue.nothing(name)
         owed, lane = one.owed, one.lane
         words = outlook.lane(
             lane,

@@ -69,17 +69,21 @@ def standings(connection: sqlalchemy.Connection) -> list[Standing]:
     known = lanes.lanes(connection)
     found = []
     for name in sorted({*owed, *known}):
-        nothing = ledger.Owed(name, 0, 0, 0, 0, 0, 0, None)
         first = connection.execute(_SOONEST, {"to": name}).first() if name in owed else None
         found.append(
             Standing(
                 known.get(name, orders.Lane(name)),
-                owed.get(name, nothing),
+                owed.get(name) or nothing(name).owed,
                 None if first is None else words.when(first.due),
                 "" if first is None else first.error,
             )
         )
     return found
+
+
+def nothing(destination: str) -> Standing:
+    """How it stands with a destination of which nothing is known."""
+    return Standing(orders.Lane(destination), ledger.Owed(destination, 0, 0, 0, 0, 0, 0, None), None, "")
 
 
 _SOONEST = (

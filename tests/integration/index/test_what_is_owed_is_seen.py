@@ -89,8 +89,9 @@ def test_metrics_tell_of_every_configured_destination(database: db.Database, tmp
 
 def test_the_page_tells_of_lanes_and_of_what_happened_lately(database: db.Database) -> None:
     fill(database)
+    settings = model.Settings(destinations=(orders.Destination("mirror", peer="pacs"),))
     with database.read() as connection:
-        shown = pages.forwarding(connection, ["mirror"], NOW)
+        shown = pages.forwarding(connection, settings, NOW)
     by_name = {lane.name: lane for lane in shown.lanes}
     assert set(by_name) == {"mirror", "archive", "research", "share"}
     archive = by_name["archive"]
@@ -98,6 +99,7 @@ def test_the_page_tells_of_lanes_and_of_what_happened_lately(database: db.Databa
     assert archive.next is not None
     assert archive.next > NOW
     assert by_name["mirror"].next is None
+    assert by_name["mirror"].reason == ""
     assert (by_name["research"].held, by_name["share"].dead) == (4, 1)
     assert [(one.destination, one.error) for one in shown.holds] == [("research", "the series is partial")]
     assert [(one.destination, one.state, one.done) for one in shown.last] == [("share", "dead", 1)]
