@@ -20,9 +20,9 @@ def _fault(metavar: str, text: str) -> typer.models.OptionInfo:
 
 
 def faulty_pacs(
-    port: Annotated[int, typer.Option(metavar="N", help="Where it listens; 0: on a free port.")] = 11113,
+    port: Annotated[int, typer.Option(metavar="N", help="Its port; 0: a free one.")] = 11113,
     aet: Annotated[str, typer.Option(metavar="TITLE", help="Its AE title.")] = "FAULTY",
-    host: Annotated[str, typer.Option(metavar="HOST", help="The address that it listens on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="HOST", help="Its address.")] = "127.0.0.1",
     keep: Annotated[
         pathlib.Path | None,
         typer.Option(metavar="DIR", help="Write what it stores here.", show_default=False),
@@ -36,7 +36,7 @@ def faulty_pacs(
         str | None,
         typer.Option(
             metavar="AET@HOST:PORT",
-            help="Report storage commitment there, over an association of its own.",
+            help="Report commitment there, by a call of its own.",
             show_default=False,
         ),
     ] = None,
@@ -51,25 +51,23 @@ def faulty_pacs(
         _fault("WHERE[@WHICH|%N]", "Fall silent: associate, data, pdu (in mid-answer) or answer."),
     ] = None,
     drop_after_store: Annotated[
-        list[str] | None, _fault("WHICH", "Store, then reset the connection instead of answering.")
+        list[str] | None, _fault("WHICH", "Store, then reset instead of answering.")
     ] = None,
     close_at: Annotated[list[str] | None, _fault("WHICH", "Close the connection without storing it.")] = None,
     abort_at: Annotated[list[str] | None, _fault("WHICH", "Abort without storing it.")] = None,
     forget: Annotated[list[str] | None, _fault("WHICH", "Answer with success, and throw it away.")] = None,
     reject: Annotated[
-        list[str] | None, _fault("transient|permanent[@WHICH|%N]", "Reject associations.")
+        list[str] | None, _fault("HOW[@WHICH|%N]", "Reject associations: transient or permanent.")
     ] = None,
     slow: Annotated[str, _fault("SECONDS|BYTES/s", "Wait before each answer, or read no faster.")] = "",
     commit: Annotated[
         str, _fault("HOW", "Storage commitment: honest, lie, never, late, fail or refuse.")
     ] = "honest",
     late: Annotated[float, _fault("SECONDS", "How late a late report is.")] = 30.0,
-    known: Annotated[str, _fault("CODE", "Answer with this to what it holds already, as 0111.")] = "0000",
+    known: Annotated[str, _fault("CODE", "Answer with this to what it has already.")] = "0000",
     limit: Annotated[int | None, _fault("N", "Take so many associations at once.")] = None,
-    window: Annotated[int, _fault("N", "Let so many operations wait; 1: none is granted.")] = 16,
-    chaos: Annotated[
-        float, _fault("P", "How probable it is that a C-STORE meets a fault that passes.")
-    ] = 0.0,
+    window: Annotated[int, _fault("N", "Grant a window of so many operations.")] = 16,
+    chaos: Annotated[float, _fault("P", "How probable faults that pass are: 0 to 1.")] = 0.0,
     seed: Annotated[int, _fault("N", "Makes chaos the same again.")] = 0,
 ) -> None:
     """Run a PACS that misbehaves on purpose, and say what it does wrong.
