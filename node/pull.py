@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from node import errors, model, receive, zones
 from node.dicom import identifier, uids
 from node.files import journal, layout, spool
-from node.index import db, forwards
+from node.index import attributes, db, forwards
 from node.send import base, fetch, keys, listing, query
 from node.wire import association
 
@@ -155,13 +155,66 @@ def _found(
     """What the peer holds of it and we do not, as requests."""
     levels = query.Root.STUDY.levels()
     unique = [model.UNIQUE[one] for one in levels[: levels.index(level) + 1]]
-    wanted: list[tuple[keys.Path, str | None]] = list(asked.items())
-    wanted += [
-        ((key,), asked.get((key,))) for key in [*unique, *([_COUNT[level]] if level in _COUNT else [])]
-    ]
     with job.asking() as opened:
-        answers = _answers(job, opened, keys.fields(wanted), level, limit, came)
+        answers = _descended(job, opened, asked, level, limit, came)
         return _lacking(job, opened, answers, level, unique, came)
+
+
+def _descended(
+    job: Job,
+    opened: association.Association,
+    asked: Mapping[keys.Path, str],
+    level: model.Level,
+    limit: int,
+    came: Came,
+) -> list[identifier.Fields]:
+    """The entries that match, found from the studies down: archives take keys of one level at a time."""
+    above: list[identifier.Fields] = [{}]
+    for here in query.Root.STUDY.levels():
+        last = here is level
+        own = {path: value for path, value in asked.items() if _level(path, level) is here}
+        unique = model.UNIQUE[here]
+        if not last and set(own) == {(unique,)} and _plain(own[unique,]):
+            above = (
+                [{unique: own[unique,]}]
+                if here is model.Level.STUDY
+                else [{**one, unique: own[unique,]} for one in above]
+            )
+            continue
+        wanted = [*own.items(), ((unique,), own.get((unique,)))]
+        if last and here in _COUNT:
+            wanted.append(((_COUNT[here],), None))
+        found: list[identifier.Fields] = []
+        for one in above:
+            fields = {**one, **keys.fields(wanted)}
+            most = limit - len(found) if last else _MOST
+            found += [{**one, **answer} for answer in _answers(job, opened, fields, here, most, came)]
+            if job.stop.is_set() or (last and came.cut):
+                break
+        if last:
+            return found
+        above = [one for one in (_upto(here, answer) for answer in found) if all(one.values())]
+    raise AssertionError(f"{level} is no level of the Study Root")
+
+
+def _level(path: keys.Path, innermost: model.Level) -> model.Level:
+    """The level at which a key is asked for."""
+    known = attributes.KNOWN.get(path[-1])
+    levels = query.Root.STUDY.levels()
+    if known is None or known.level not in levels:
+        return levels[0] if known is not None else innermost
+    return min(known.level, innermost, key=levels.index)
+
+
+def _upto(level: model.Level, fields: identifier.Fields) -> identifier.Fields:
+    """The unique keys of a level and of those above."""
+    levels = query.Root.STUDY.levels()
+    names = [model.UNIQUE[one] for one in levels[: levels.index(level) + 1]]
+    return {name: _text(fields, name) for name in names}
+
+
+def _plain(value: str) -> bool:
+    return all(uids.valid(uid) for uid in value.split("\\")) and "\\" not in value
 
 
 def _answers(
@@ -172,8 +225,8 @@ def _answers(
     limit: int,
     came: Came,
 ) -> list[identifier.Fields]:
-    search = query.Search(opened, fields, query.Root.STUDY, level=level)
     found: list[identifier.Fields] = []
+    search = query.Search(opened, fields, query.Root.STUDY, level=level)
     with job.brake.on(opened, search.cancel), contextlib.closing(iter(search)) as coming:
         for answer in coming:
             if len(found) == limit:

@@ -67,11 +67,7 @@ def node(tmp_path: pathlib.Path) -> Iterator[Node]:
 @pytest.mark.parametrize("level", [model.Level.STUDY, model.Level.SERIES, model.Level.IMAGE])
 def test_only_what_is_missing_comes_and_says_where_it_came_from(node: Node, level: model.Level) -> None:
     node.take(STUDY[0], STUDY[2])
-    above = {
-        "StudyInstanceUID": STUDY[0].study,
-        **({} if level is model.Level.STUDY else {"SeriesInstanceUID": STUDY[0].series}),
-    }
-    schedule = dataclasses.replace(NIGHT, level=level, query=above)
+    schedule = dataclasses.replace(NIGHT, level=level)
     asked: list[str] = []
 
     def get(request: Asked) -> int:
@@ -93,6 +89,22 @@ def test_only_what_is_missing_comes_and_says_where_it_came_from(node: Node, leve
     came = [one for one in arrivals if one["peer"] == "archive"]
     assert {(one["calling"], one["address"], one["called"]) for one in came} == {("ODD", "127.0.0.1", "NODE")}
     assert stored.bodies(node.data, node.database) == {made.sop_instance: made.data for made in STUDY}
+
+
+def test_keys_are_asked_for_at_their_level(node: Node) -> None:
+    asked: list[tuple[str, set[str]]] = []
+
+    def find(request: Asked) -> int:
+        valued = {key for key, value in request.fields.items() if value}
+        asked.append((request.level, valued - {"QueryRetrieveLevel"}))
+        return archives.holding(STUDY)(request)
+
+    keys = {"StudyDate": "today", "PatientID": "SYN-*", "Modality": "CT", "BodyPartExamined": "HEAD"}
+    schedule = dataclasses.replace(NIGHT, query=keys, level=model.Level.SERIES, by=model.By.GET)
+    with archives.odd(find, lambda _: 0) as archive:
+        node.pulled(archive, schedule)
+    assert asked[0] == ("STUDY", {"StudyDate", "PatientID"})
+    assert asked[1] == ("SERIES", {"StudyInstanceUID", "Modality", "BodyPartExamined"})
 
 
 def test_an_archive_whose_count_is_ours_is_not_asked_for_lists(node: Node) -> None:
