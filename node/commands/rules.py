@@ -64,7 +64,9 @@ def try_rules(
     coercions = _coercions(settings)
     sender = _Sender(source, called, peer, address)
     tried = [_try_file(settings, path, sender, coercions) for path in file]
-    outcomes = routing.outcomes(settings, [one.file for one in tried if one.file], verdict, instances)
+    routed = bool(settings.routes or settings.routing.default)
+    asked = [one.file for one in tried if one.file and routed]
+    outcomes = routing.outcomes(settings, asked, verdict, instances)
     for one in tried:
         path = one.path
         if as_json:
@@ -78,7 +80,7 @@ def try_rules(
         if path in outcomes:
             for line in outcomes[path].lines(settings):
                 print(f"  {output.cell(line)}")
-        elif settings.routes or settings.routing.default:
+        elif routed:
             print("  routes are not asked: it is not kept")
 
 
