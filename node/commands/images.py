@@ -222,8 +222,6 @@ def remove(
 
     Example: dicom-node images remove 1.2.840.113619.2.1 --level study --why "sent twice"
     """
-    if not yes and not typer.confirm(f"Remove {level.value.lower()} {name} for good?"):
-        raise errors.UsageError("nothing was removed")
     from node import upkeep
     from node.files import layout
     from node.index import manager, witness
@@ -232,9 +230,15 @@ def remove(
     where = layout.Data(settings.node.data)
     with opening.database(settings) as database:
         images = manager.Images(database, witness.Witness(where))
+        owed = ", ".join(f"{many} to {to}" for to, many in images.owed(level, name).items())
+        still = f" ({owed} not delivered yet)" if owed else ""
+        if not yes and not typer.confirm(f"Remove {level.value.lower()} {name} for good{still}?"):
+            raise errors.UsageError("nothing was removed")
         removed = images.remove(level, name, who=opening.who(), why=why)
         files = upkeep.purge(where, database)
     print(f"{len(removed)} instances and {files} files removed")
+    if owed:
+        print(f"called off what was not delivered yet: {owed}")
 
 
 def register(app: typer.Typer) -> None:

@@ -36,6 +36,7 @@ __all__ = [
     "kinds",
     "members",
     "owed",
+    "owed_of",
     "record",
     "recover",
     "redirect",
@@ -401,6 +402,20 @@ def removed(
     for key, rows in sorted(found.items()):
         called_off(connection, rows, key, why, now, witness)
     return sum(map(len, found.values()))
+
+
+def owed_of(connection: sqlalchemy.Connection, instances: Sequence[int]) -> dict[str, int]:
+    """By destination, how many of these instances (rows) it is still owed."""
+    found: dict[str, int] = {}
+    for chunk in bulk.chunks(list(instances)):
+        rows = connection.execute(
+            sqlalchemy.select(_delivery.destination, func.count())
+            .where(_delivery.instance_key.in_(chunk), _delivery.state == DUE.value)
+            .group_by(_delivery.destination)
+        )
+        for destination, many in rows:
+            found[destination] = found.get(destination, 0) + many
+    return dict(sorted(found.items()))
 
 
 _series = tables.series.c

@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, func
 from node import errors, model
 from node.files import ledger
 from node.index import db, lookup, overrides, remove, tables, tracker, witness, words
+from node.index import ledger as deliveries
 
 _instance = tables.instance.c
 _series = tables.series.c
@@ -231,6 +232,11 @@ class Images:
         if self._witness is not None:
             now = words.moment(datetime.datetime.now(datetime.UTC))
             self._witness.given(kind, study=study, series=series, at=now, **fact)
+
+    def owed(self, level: model.Level, name: str) -> dict[str, int]:
+        """By destination, how much of what is named it is still owed: a removal calls that off."""
+        with self._database.read() as connection:
+            return deliveries.owed_of(connection, _below(connection, level, name))
 
     def remove(
         self, level: model.Level, name: str, *, who: str, why: str, now: datetime.datetime | None = None

@@ -19,6 +19,7 @@ from node.index import (
     desk,
     events,
     ledger,
+    manager,
     pruning,
     queue,
     remove,
@@ -253,6 +254,7 @@ def test_retention_leaves_what_is_owed_and_a_person_calls_it_off(database: db.Da
     with database.read() as connection:
         assert retain.by_age(connection, later, 1.0) == []
         assert retain.by_size(connection, later, 0) == []
+    assert manager.Images(database).owed(model.Level.SERIES, SERIES) == {"pacs": 2}
     with database.write() as connection:
         remove.instances(connection, [rows[0][0]], who="a person", why="a mistake", now=at(1))
     assert (get(database, key).cancelled, get(database, key).state) == (1, S.DUE)
