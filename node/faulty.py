@@ -6,7 +6,6 @@ compared with it. Its faults are those of a plan, which may be replaced while it
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -16,20 +15,17 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Self
 
-from node import errors, faulty_parts, faulty_plan, model
+from node import errors, faulty_parts, faulty_plan, faulty_reports, model
 from node.dicom import commitment, identifier, statuses
 from node.dicom import uids as uid_rules
 from node.files import layout
-from node.send import base
-from node.send import commitment as reporting
 from node.wire import acceptor, association, command, faults, pdu, policy, sending
 
 _LARGEST = 4 << 30  # bytes of a data set
 _LOOK = 0.1  # seconds between looks whether somebody still waits for an answer that never comes
-_AGAIN = 0.5  # seconds until a report is tried again that did not get through
 _FIND = ("1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.1.1")  # Study Root, Patient Root
 _TOO_MANY = (2, 3, 2)  # result, source and reason of a rejection over the limit
 _ON_PURPOSE = "on purpose"
@@ -77,11 +73,12 @@ class Faulty:
         self._numbers = 0  # C-STOREs so far
         self._open = 0
         self._changed = threading.Condition()
-        self._stop = threading.Event()
+        self.stopping = threading.Event()
         self._door: faulty_parts.Door | None = None
         self._acceptor: acceptor.Acceptor | None = None
         self._threads: list[threading.Thread] = []
         self._lines: int | None = None  # the journal's descriptor
+        self._reports = faulty_reports.Reports(self)
 
     # -- its life -------------------------------------------------------------------------------------
 
@@ -108,7 +105,7 @@ class Faulty:
 
     def start(self) -> Self:
         """Listen, on the same port as before if it did before."""
-        self._stop.clear()
+        self.stopping.clear()
         self._door = faulty_parts.Door(self._host, self._port)
         self._port = self._door.getsockname()[1]
         if self._path is not None:
@@ -120,17 +117,17 @@ class Faulty:
                 command.Field.C_ECHO: self._echo,
                 command.Field.C_STORE: self._store,
                 command.Field.C_FIND: self._find,
-                command.Field.N_ACTION: self._commit,
+                command.Field.N_ACTION: self._reports.action,
             },
             _limits(self._plan),
             _Events(self, self._door),
         )
-        self._begin(self._acceptor.serve)
+        self.begin(self._acceptor.serve)
         return self
 
     def stop(self) -> None:
         """Break off what is under way, and listen no more."""
-        self._stop.set()
+        self.stopping.set()
         if self._acceptor is None or self._door is None:
             return
         self._acceptor.drain(0.0)
@@ -156,7 +153,8 @@ class Faulty:
         with self._changed:
             return self._changed.wait_for(lambda: until(self), seconds)
 
-    def _begin(self, work: Callable[[], None]) -> None:
+    def begin(self, work: Callable[[], None]) -> None:
+        """Do something beside the rest, until it is done or this peer stops."""
         thread = threading.Thread(target=work, name=f"faulty-{self.aet}", daemon=True)
         with self._changed:
             self._threads.append(thread)
@@ -193,7 +191,7 @@ class Faulty:
             self._put(kept, data or b"", link.facts.calling)
         silent = doing.ending is not None or doing.stall is not None
         self._note(link, number, asked, None if silent else doing.status, doing, kept, known=known)
-        if plan.slow and self._stop.wait(plan.slow):
+        if plan.slow and self.stopping.wait(plan.slow):
             raise faults.gone("the peer stops")
         answer = command.response(asked, doing.status)
         if doing.ending is not None:
@@ -229,7 +227,7 @@ class Faulty:
                 raise faults.refused(f"a data set of more than {_LARGEST} bytes")
             if pace:
                 ahead = begun + message.received / pace - time.monotonic()
-                if ahead > 0 and self._stop.wait(ahead):
+                if ahead > 0 and self.stopping.wait(ahead):
                     raise faults.gone("the peer stops")
         return b"".join(parts)
 
@@ -309,7 +307,7 @@ class Faulty:
         """Wait until whoever is at the other end goes away, or this peer stops."""
         poller = select.poll()
         poller.register(sock, select.POLLRDHUP | select.POLLHUP | select.POLLERR)
-        while not self._stop.is_set() and not poller.poll(int(_LOOK * 1000)):
+        while not self.stopping.is_set() and not poller.poll(int(_LOOK * 1000)):
             pass
 
     # -- C-FIND ---------------------------------------------------------------------------------------
@@ -335,79 +333,15 @@ class Faulty:
 
     # -- storage commitment ---------------------------------------------------------------------------
 
-    def _commit(self, link: association.Association, message: association.Message) -> None:
-        plan = self._plan
-        asked, context = message.command, message.context
-        try:
-            transaction = commitment.read(message.read(identifier.LARGEST), context.transfer)
-        except errors.BadData:
-            message.drain()
-            link.send(context, command.response(asked, statuses.PROCESSING_FAILURE))
-            return
-        wrong = transaction.uid is None or transaction.references is None
-        if plan.commit is faulty_plan.Commitment.REFUSE or wrong:
-            self._fault("storage commitment: answers 0x0110 to the request")
-            link.send(context, command.response(asked, statuses.PROCESSING_FAILURE))
-            return
-        elements = {command.ACTION_TYPE: command.us(commitment.REQUEST)}
-        link.send(context, command.response(asked, statuses.SUCCESS, elements=elements))
+    def report(self, transaction: commitment.Transaction) -> None:
+        """Report now on a request that was taken, to whoever reports go to, until it is heard."""
+        self._reports.away(transaction)
+
+    def requested(self, transaction: commitment.Transaction) -> None:
+        """A request for commitment is taken (for faulty_reports)."""
         with self._changed:
             self.requests.append(transaction)
             self._changed.notify_all()
-        if plan.commit is not faulty_plan.Commitment.HONEST:
-            self._fault(f"storage commitment of {len(transaction.references or ())}: {_SAYS[plan.commit]}")
-        if plan.commit is faulty_plan.Commitment.NEVER:
-            return
-        late = plan.late if plan.commit is faulty_plan.Commitment.LATE else 0.0
-        if self.report_to is None and not late:
-            self._report(link, context.id, transaction)
-        else:
-            self._begin(lambda: self._report_later(link, context.id, transaction, late))
-
-    def report(self, transaction: commitment.Transaction) -> None:
-        """Report now on a request that was taken, to whoever reports go to, until it is heard."""
-        assert self.report_to is not None
-        self._begin(lambda: self._report_away(transaction))
-
-    def _report_later(
-        self, link: association.Association, context: int, transaction: commitment.Transaction, late: float
-    ) -> None:
-        if self._stop.wait(late):
-            return
-        if self.report_to is None:
-            with contextlib.suppress(errors.NodeError):  # the requestor has gone, and is told nothing
-                self._report(link, context, transaction)
-            return
-        self._report_away(transaction)
-
-    def _report_away(self, transaction: commitment.Transaction) -> None:
-        assert transaction.uid is not None
-        assert self.report_to is not None
-        while not self._stop.is_set():
-            said = self._verdict(transaction)
-            outcome = reporting.report(self.report_to, self.aet, model.TlsSettings(), transaction.uid, said)
-            if isinstance(outcome, base.Done):
-                return
-            self._stop.wait(_AGAIN)
-
-    def _report(
-        self, link: association.Association, context: int, transaction: commitment.Transaction
-    ) -> None:
-        assert transaction.uid is not None
-        reporting.send_report(link, link.contexts[context], transaction.uid, self._verdict(transaction))
-
-    def _verdict(self, transaction: commitment.Transaction) -> list[commitment.Reference]:
-        """What is said of each instance."""
-        how = self._plan.commit
-        said = []
-        for one in transaction.references or ():
-            failure = 0 if one.sop_instance in self.stored else statuses.NO_SUCH_INSTANCE
-            if how is faulty_plan.Commitment.LIE:
-                failure = 0
-            elif how is faulty_plan.Commitment.FAIL:
-                failure = statuses.PROCESSING_FAILURE
-            said.append(commitment.Reference(one.sop_class, one.sop_instance, failure))
-        return said
 
     # -- associations ---------------------------------------------------------------------------------
 
@@ -419,7 +353,7 @@ class Faulty:
             return self.associations
 
     def complain(self, words: str) -> None:
-        """Say what was done wrong to an association request (for _Admission)."""
+        """Say what was done wrong, where it was no C-STORE (for _Admission and faulty_reports)."""
         self._fault(words)
 
     def counts(self, step: int) -> None:
@@ -428,14 +362,6 @@ class Faulty:
             self._open += step
             self.open_most = max(self.open_most, self._open)
             self._changed.notify_all()
-
-
-_SAYS: Mapping[faulty_plan.Commitment, str] = {
-    faulty_plan.Commitment.LIE: "says that it holds them all",
-    faulty_plan.Commitment.NEVER: "never reports",
-    faulty_plan.Commitment.LATE: "reports late",
-    faulty_plan.Commitment.FAIL: "says that it failed for each",
-}
 
 
 class _Admission:
