@@ -88,6 +88,13 @@ def of(values: Mapping[Any, Any]) -> orders.Consignment:
     )
 
 
+def get(connection: sqlalchemy.Connection, key: int) -> orders.Consignment | None:
+    """One consignment."""
+    statement = sqlalchemy.select(tables.consignment).where(_consignment.key == key)
+    found = connection.execute(statement).mappings().first()
+    return None if found is None else of(found)
+
+
 def name(one: orders.Consignment) -> dict[str, Any]:
     """What names it for ever: rows get other keys when an index is made anew."""
     return {

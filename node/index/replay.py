@@ -18,7 +18,7 @@ from sqlalchemy import func
 from node import orders
 from node.files import book
 from node.files import ledger as facts
-from node.index import bulk, consignments, keys, lanes, ledger, outcomes, tables, words
+from node.index import bulk, consignments, keys, lanes, outcomes, owing, tables, words
 
 _consignment, _delivery = tables.consignment.c, tables.delivery.c
 _series, _study, _instance = tables.series.c, tables.study.c, tables.instance.c
@@ -164,10 +164,10 @@ class Replay:
             return
         target = self._target(connection, fact)
         for chunk in bulk.chunks(instances):
-            rows = bulk.listed(connection, ledger.OWED_ALREADY, [one[0] for one in chunk], target.destination)
+            rows = bulk.listed(connection, owing.OWED_ALREADY, [one[0] for one in chunk], target.destination)
             known = {row[0]: row for row in rows}
             fresh = [one for one in chunk if one[0] not in known]
-            ledger.grow(connection, target, fresh, list(known.values()), words.when(fact["at"]))
+            owing.grow(connection, target, fresh, list(known.values()), words.when(fact["at"]))
             for row in known.values():
                 self._deliveries.pop(row[3], None)
         self._deliveries.pop(target.key, None)
@@ -176,7 +176,7 @@ class Replay:
         for key, chunk in self._chosen(connection, fact, (_State.DUE, _State.DEAD)):
             now = words.when(fact["at"])
             whole = bool(fact.get("whole"))
-            ledger.called_off(connection, chunk, key, str(fact["error"]), now, None, whole=whole)
+            owing.called_off(connection, chunk, key, str(fact["error"]), now, None, whole=whole)
 
     def _attempted(self, connection: sqlalchemy.Connection, fact: dict[str, Any]) -> None:
         key = self._key(connection, _named(fact))
@@ -226,7 +226,7 @@ class Replay:
                 case "replay":
                     for _, chunk in self._chosen(connection, fact | name, (_State.DEAD,)):
                         rows = [row.key for row in chunk]
-                        ledger.replayed(connection, key, rows, words.when(fact["at"]))
+                        owing.replayed(connection, key, rows, words.when(fact["at"]))
                 # What a person cancelled, moved or sent again has lines of its own.
 
     def _lane(self, connection: sqlalchemy.Connection, fact: dict[str, Any]) -> None:
@@ -267,7 +267,7 @@ class Replay:
                 error=str(fact["error"]),
             )
             connection.execute(sqlalchemy.insert(tables.consignment).values(consignments.row(made)))
-        found = ledger.get(connection, key)
+        found = consignments.get(connection, key)
         assert found is not None
         return found
 
