@@ -127,7 +127,7 @@ class Clockwork:
         with self._database.read() as connection:
             said = runs.load(connection, schedule.name)
         now = clock()
-        if said is not None:
+        if said is not None or schedule.every is not None:
             ahead = (due(schedule, said, now, calendar) - now).total_seconds()
             if ahead > 0:
                 return ahead  # what most looks find, without the write lock
@@ -271,18 +271,18 @@ def ahead(
     """When a schedule is begun next, for people; None: it runs."""
     if layout.held(_lock(data, schedule.name)):
         return None
-    if said is None:
-        return windows.next_run(schedule, None, now, calendar)
     return due(schedule, said, now, calendar)
 
 
 def due(
     schedule: model.Schedule,
-    said: runs.Run,
+    said: runs.Run | None,
     now: datetime.datetime,
     calendar: orders.Calendar | None = None,
 ) -> datetime.datetime:
     """When it is to be begun next: its next time, or before that what a person or a failure wants again."""
+    if said is None:
+        return windows.next_run(schedule, None, now, calendar)
     if said.state is runs.State.ASKED:
         return now
     if said.state is runs.State.RUNNING:

@@ -24,7 +24,7 @@ SILENCE = 300.0  # seconds that a peer may say nothing while it sends
 _SLOT = "pull"  # the journal slots of what comes with C-GET
 _SEGMENTS = 64 << 20  # bytes of journal that it takes
 _MOST = 10_000  # studies of a patient, or series of a study, that are looked at
-_WATCH_EVERY = 0.2  # seconds between looks whether what is watched is over
+_WATCH_EVERY = 0.2  # seconds between looks whether the node stops
 _PARTING = 5.0  # seconds between the cancel and the end of an association, at a stop
 
 STUDY, SERIES, IMAGE = listing.STUDY, listing.SERIES, listing.IMAGE
@@ -68,8 +68,8 @@ class Brake:
                 self._running = None
 
     def _watch(self) -> None:
-        while not self._over.is_set():
-            if self._stop.wait(_WATCH_EVERY):
+        while not self._over.wait(_WATCH_EVERY):
+            if self._stop.is_set():
                 self._do(lambda _, cancel: cancel())
                 self._over.wait(_PARTING)
                 self._do(lambda opened, _: opened.stop("the node stops"))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 
-from node import errors, jobs, metrics, model
+from node import errors, jobs, metrics, model, orders
 from node.files import layout
 from node.index import db, runs
 from tests import indexed
@@ -29,7 +29,10 @@ class Bench:
         self._counts = metrics.Metrics(None)
 
     def start(
-        self, *schedules: model.Schedule, runners: Mapping[model.Job, Callable[[threading.Event], str]]
+        self,
+        *schedules: model.Schedule,
+        runners: Mapping[model.Job, Callable[[threading.Event], str]],
+        calendars: Sequence[orders.Calendar] = (),
     ) -> None:
         """Another worker's clockwork."""
         stop = threading.Event()
@@ -37,7 +40,9 @@ class Bench:
             job: lambda _schedule, _tell, one=one: one(stop)  # type: ignore[misc]
             for job, one in runners.items()
         }
-        clockwork = jobs.Clockwork(self.data, self.database, schedules, works, self._counts)
+        clockwork = jobs.Clockwork(
+            self.data, self.database, schedules, works, self._counts, calendars=calendars
+        )
 
         def run() -> None:
             try:
@@ -178,3 +183,18 @@ def test_a_new_daily_schedule_waits_for_its_time(bench: Bench) -> None:
     bench.start(schedule, runners={})
     found = bench.until("s", runs.State.WAITING)
     assert jobs.due(schedule, found, jobs.clock()) > jobs.clock()
+
+
+def test_nothing_runs_while_its_calendar_is_closed(bench: Bench) -> None:
+    shorts = threading.Semaphore(0)
+
+    def scrub(_stop: threading.Event) -> str:
+        shorts.release()
+        return "scrubbed"
+
+    never = orders.Calendar("never", days=frozenset())
+    closed = model.Schedule("s", model.Job.PULL, every=0.05, calendar="never")
+    bench.start(closed, SHORT, runners={model.Job.SCRUB: scrub}, calendars=[never])
+    for _ in range(3):
+        assert shorts.acquire(timeout=WAIT)
+    assert bench.last("s") is None
