@@ -16,7 +16,7 @@ AHEAD = datetime.timedelta(days=400)  # so far is looked for a change of a calen
 
 _DAY = datetime.timedelta(days=1)
 _MIDNIGHT = datetime.time()
-_ROUNDS = 1000  # windows of a calendar that are looked through for a run that falls into one
+_ROUNDS = 100  # windows of a calendar that are looked through for a run that falls into one
 
 # -- calendars --------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import zoneinfo
 
 import pytest
 
-from node import model
+from node import model, orders
 from node.queue import windows
 
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
@@ -41,3 +41,46 @@ HOURLY = model.Schedule("hourly", model.Job.RETENTION, every=3600.0)
 )
 def test_next_run(schedule: model.Schedule, last: str | None, now: str, due: str) -> None:
     assert windows.next_run(schedule, at(last) if last else None, at(now)) == at(due)
+
+
+SKIPPING = model.Schedule(
+    "s", model.Job.RETENTION, at="02:30", zone="Europe/Berlin", missed=model.Missed.SKIP
+)
+HOURS = model.Schedule("h", model.Job.RETENTION, every=3600.0, missed=model.Missed.SKIP)
+CRON = model.Schedule("c", model.Job.RETENTION, cron="0 8-17/3 * * mon-fri", zone="Europe/Berlin")
+NIGHTS = orders.Calendar("nights", hours=((datetime.time(22), datetime.time(6)),), zone="Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "calendar", "last", "now", "due"),
+    [
+        # Skipped where it is more than minutes late, and not where it is less.
+        (SKIPPING, None, "2026-05-07T02:30", "2026-05-10T12:00", "2026-05-11T02:30"),
+        (SKIPPING, None, "2026-05-09T02:30", "2026-05-10T02:33", "2026-05-10T02:30"),
+        (HOURS, None, "2026-05-10T02:10", "2026-05-10T12:00", "2026-05-10T12:10"),
+        (HOURS, None, "2026-05-10T11:50", "2026-05-10T12:51", "2026-05-10T12:50"),
+        # Friday's last one, seen on Monday.
+        (CRON, None, "2026-05-08T14:00", "2026-05-11T07:00", "2026-05-08T17:00"),
+        (CRON, None, "2026-05-08T17:00", "2026-05-11T07:00", "2026-05-11T08:00"),
+        # What comes due while the calendar is closed waits until it opens, or is none.
+        (HOURLY, NIGHTS, "2026-05-10T05:30", "2026-05-10T12:00", "2026-05-10T22:00"),
+        (HOURLY, NIGHTS, "2026-05-10T22:10", "2026-05-10T22:20", "2026-05-10T23:10"),
+        (HOURLY, NIGHTS, None, "2026-05-10T12:00", "2026-05-10T22:00"),
+        (HOURS, NIGHTS, "2026-05-10T05:30", "2026-05-10T12:00", "2026-05-10T22:30"),
+        (HOURS, NIGHTS, "2026-05-10T05:30", "2026-05-10T05:40", "2026-05-10T22:30"),
+        (CRON, NIGHTS, "2026-05-08T14:00", "2026-05-11T12:00", "2026-05-11T22:00"),
+    ],
+)
+def test_what_was_missed_and_what_is_closed(
+    schedule: model.Schedule, calendar: orders.Calendar | None, last: str | None, now: str, due: str
+) -> None:
+    assert windows.next_run(schedule, at(last) if last else None, at(now), calendar) == at(due)
+
+
+def test_what_never_falls_into_its_calendar_ends_the_search() -> None:
+    noon = model.Schedule(
+        "n", model.Job.RETENTION, at="12:00", zone="Europe/Berlin", missed=model.Missed.SKIP
+    )
+    assert windows.next_run(noon, at("2026-05-10T12:00"), at("2026-05-10T13:00"), NIGHTS) > at(
+        "2026-08-01T00:00"
+    )
