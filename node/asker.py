@@ -6,7 +6,7 @@ import concurrent.futures
 import threading
 from collections.abc import Callable
 
-from node import errors, log_forwarding, model
+from node import errors, log, log_forwarding, model
 from node.dicom import identifier
 from node.send import query
 from node.wire import association
@@ -52,6 +52,9 @@ class Asker:
         except errors.NodeError as error:
             log_forwarding.peer_not_asked(peer=peer.name, series=series, error=error)
             tell(None, str(error)[:_LONGEST])
+        except Exception as error:  # noqa: BLE001 - the edge: a series waits for this answer
+            log.unexpected(where=f"asking {peer.name}", error=error)
+            tell(None, "the question broke off")
         else:
             tell(count, "" if count is not None else "it does not count them")
 

@@ -121,13 +121,14 @@ def judge(signals: Signals, policy: orders.Policy) -> Judgement:
     verdict = _verdict(findings, signals)
     by, wait = _trigger(signals, policy, held_up=held_up, final=final)
     ask = policy.ask is not None and _asks(signals, ready=by is not None or held_up)
-    if by is not None and policy.ask is not None and signals.answer is None and not final:
+    patient = signals.quiet < policy.quiet + policy.wait
+    if by is not None and ask and signals.answer is None and not final and patient:
         by, wait = None, ASK_AGAIN  # its answer is looked at before
     elif held_up and policy.ask is not None:
         wait = min(wait, ASK_AGAIN)
     reasons = (*_times(signals, by), *(one.words for one in findings))
     against = "; ".join(one.words for one in findings if one.says in (_Says.MISSING, _Says.EXCEEDED))
-    return Judgement(by, verdict, reasons, max(wait, _FEW), ask, against)
+    return Judgement(by, verdict, reasons, max(wait, _FEW), ask and by is None, against)
 
 
 def earliest(signals: Signals, policy: orders.Policy) -> float:

@@ -106,7 +106,8 @@ def configured(
 @pytest.fixture
 def world(make_node: Callable[..., harness.Node]) -> Iterator[World]:
     with faulty.Faulty() as sink:
-        yield World(configured(make_node, sink).start(), sink)
+        # Two workers see the same: what settles, settles once.
+        yield World(configured(make_node, sink, node={"workers": 2}).start(), sink)
 
 
 def test_each_signal_settles_a_series_and_what_settled_goes_out_once(
