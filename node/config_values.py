@@ -264,7 +264,10 @@ def _path(value: object) -> object:
     if not text.strip() or "\0" in text:
         raise Wrong
     path = pathlib.Path(text)
-    return path.expanduser() if text.startswith("~") else path
+    try:
+        return path.expanduser() if text.startswith("~") else path
+    except RuntimeError:
+        raise Wrong("nobody here has that home directory") from None
 
 
 def _duration(value: object) -> object:

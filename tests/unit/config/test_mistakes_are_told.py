@@ -80,6 +80,13 @@ WRONG_VALUES = {
         '[storage]\nmin_free = "2 pounds"',
         'node.toml:2: storage.min_free = "2 pounds": give bytes, or a size as in "500 MB" or "2 GiB"',
     ),
+    "the home of nobody": (
+        '[node]\ndata = "~nobody-is-called-so/data"',
+        (
+            'node.toml:2: node.data = "~nobody-is-called-so/data": give a path; '
+            "nobody here has that home directory"
+        ),
+    ),
     "a journal that is too small": (
         '[storage]\njournal = "1 MB"',
         (

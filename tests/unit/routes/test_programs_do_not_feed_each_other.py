@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +89,7 @@ ROUTES = st.lists(
 )
 
 
+@hypothesis.settings(max_examples=100, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 @given(ROUTES, st.sampled_from(orders.Mode), st.sets(st.sampled_from("abc")))
 def test_what_is_said_is_what_routes_then_do(
     all_of: list[orders.Route], mode: orders.Mode, default: set[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,6 +89,7 @@ TREES = st.recursive(
 FACTS = st.dictionaries(KEYS, st.lists(st.sampled_from(["CT", "MR", "head", "7", ""]), max_size=2))
 
 
+@hypothesis.settings(max_examples=100, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 @given(TREES, FACTS)
 def test_looking_says_what_holding_says(condition: orders.Condition, known: dict[str, list[str]]) -> None:
     found = evaluate.look(condition, known)
@@ -96,6 +98,7 @@ def test_looking_says_what_holding_says(condition: orders.Condition, known: dict
     assert set(found.matched()) == evaluate.keys(condition)
 
 
+@hypothesis.settings(max_examples=100, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 @given(TREES, FACTS)
 def test_not_turns_it_round(condition: orders.Condition, known: dict[str, list[str]]) -> None:
     turned = orders.Condition(none=(condition,))
