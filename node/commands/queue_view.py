@@ -179,14 +179,15 @@ def watch(settings: model.Settings, data: layout.Data, database: db.Database, ev
         while True:
             with database.read() as connection:
                 found = overview(connection, settings, data, datetime.datetime.now(datetime.UTC))
-            live.update(_drawn(found), refresh=True)
+            live.update(drawn(found), refresh=True)
             time.sleep(every)
 
 
 _STYLES = {orders.LaneState.UP: "green", orders.LaneState.DOWN: "bold red", orders.LaneState.HELD: "yellow"}
 
 
-def _drawn(found: Overview) -> Table:
+def drawn(found: Overview) -> Table:
+    """The table for a terminal that shows it again and again."""
     from rich.markup import escape
     from rich.table import Table
 

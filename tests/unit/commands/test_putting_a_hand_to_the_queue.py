@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+from rich import console
 from typer.testing import CliRunner
 
 from node import cli, errors, log, model, orders
+from node.commands import queue_view
 from node.files import book, layout
 from node.index import db, decisions, lanes, ledger, manager, tables
 from node.queue import bell
@@ -271,6 +273,22 @@ def test_what_cannot_be_meant_is_refused_with_the_way_out(run: Invoke) -> None:
         run("queue", "retry", "4711")
     with pytest.raises(errors.UsageError, match="'nowhere' in the configuration; destinations are archive"):
         run("queue", "move", "archive", "--to", "nowhere", "--why", "x")
+
+
+def test_the_live_table_fits_a_narrow_terminal(root: pathlib.Path) -> None:
+    settings = model.Settings(
+        node=model.NodeSettings(data=root), destinations=(orders.Destination("archive", peer="pacs"),)
+    )
+    data = layout.Data(root)
+    with stored.database(data) as database, database.read() as connection:
+        found = queue_view.overview(connection, settings, data, datetime.datetime.now(datetime.UTC))
+    shown = io.StringIO()
+    console.Console(file=shown, width=100).print(queue_view.drawn(found))
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= 100
+    assert "no node runs here" in lines[0]
+    (archive,) = [line.split() for line in lines if line.startswith(" archive")]
+    assert archive[:3] == ["archive", "down", "4"]
 
 
 # -- why ------------------------------------------------------------------------------------------------
