@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from node import errors, model, orders
@@ -44,19 +45,19 @@ class SentAs:
             steps = self._plans.plan(consignment.steps, destination.coerce)
         except errors.NodeError:
             return found  # it was configured otherwise when it went out
-        by_row = {one.instance: one.key for one in held}
+        by_row = {one.instance: one for one in held}
         rows = list(by_row)
         for start in range(0, len(rows), _PAGE):
             with self._database.read() as connection:
                 page, _ = retrieval.page(connection, rows[start : start + _PAGE])
             for row in page:
-                identity = self._identity(row, steps, series)
+                identity = self._identity(row, steps, series, by_row[row.key].syntax)
                 if identity is not None:
-                    found[by_row[row.key]] = identity
+                    found[by_row[row.key].key] = identity
         return found
 
     def _identity(
-        self, row: retrieval.Row, steps: plan.Plan, series: tuple[str, str]
+        self, row: retrieval.Row, steps: plan.Plan, series: tuple[str, str], syntax: str
     ) -> model.Identity | None:
         change = None
         if row.coercion:
@@ -65,6 +66,10 @@ class SentAs:
         item = base.Item(row.sop_class, row.sop_instance, row.syntax, place, row.offset, row.size, change)
         try:
             item = steps.item(item)
+            wanted = item.wanted
+            if wanted is not None and wanted.loss is not None and wanted.syntax == syntax:
+                # Compressed with loss it was another instance; it went so, if it went in that syntax.
+                item = dataclasses.replace(item, sop_instance=wanted.loss.instance)
             if item.change is None:
                 return model.Identity(item.sop_class, item.sop_instance, *series)
             read = payload.read(item, bytearray())

@@ -45,6 +45,7 @@ class Unsure(NamedTuple):
     sop_instance: str  # SOP Instance UID
     at: datetime.datetime  # when it was answered
     attempts: int  # C-STOREs since it was last asked for
+    syntax: str = ""  # transfer syntax UID that it went in
 
 
 class Missing(NamedTuple):
@@ -249,6 +250,7 @@ def unsure(connection: sqlalchemy.Connection, consignment: int) -> list[Unsure]:
             _delivery.sop_instance,
             _delivery.at,
             _delivery.attempts,
+            _delivery.syntax,
         )
         .outerjoin(tables.instance, tables.instance.c.key == _delivery.instance_key)
         .where(
@@ -258,7 +260,7 @@ def unsure(connection: sqlalchemy.Connection, consignment: int) -> list[Unsure]:
         )
         .order_by(_delivery.instance_key)
     )
-    return [Unsure(*row[:4], words.when(row[4]), row[5]) for row in connection.execute(statement)]
+    return [Unsure(*row[:4], words.when(row[4]), *row[5:]) for row in connection.execute(statement)]
 
 
 def told(

@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator, Sequence
 
 import pytest
+import sqlalchemy
 
-from node import errors, faulty, faulty_plan, model, orders, transcoding
+from node import errors, faulty, faulty_plan, model, orders, sent_as, transcoding
 from node.commands import gather
 from node.files import layout
-from node.index import db, lanes
+from node.index import db, lanes, ledger, verification
 from node.send import base, destinations
 from node.steps import plan
 from tests import encoded, make, ports, stored
@@ -132,6 +133,47 @@ def test_what_a_step_wants_is_sent_so_and_noted_where_the_peer_does_not_take_it(
             assert isinstance(result.outcome, base.Done)
             assert result.syntax == make.RLE
             assert "sent as stored" in result.notes[0]
+
+
+def test_what_is_compressed_with_loss_arrives_as_another_instance_and_is_asked_for_as_that(
+    data: layout.Data, database: db.Database, tmp_path: pathlib.Path
+) -> None:
+    image = encoded.encoded(make.RLE, tmp_path)
+    with stored.receiver(data) as receiver:
+        stored.send(receiver, image)
+        stored.file_all(data, database)
+    step = orders.StepSetting("compress", {"syntax": "jpeg-2000", "quality": 60, "recompress": True})
+    now = datetime.datetime.now(datetime.UTC)
+    order = ledger.Order("pacs", image.study, image.series, "lossy", 1, orders.Priority.NORMAL, (step,))
+    with database.write() as connection:
+        rows = connection.execute(sqlalchemy.text("SELECT key FROM instance")).scalars().all()
+        key = ledger.enqueue(connection, order, [(rows[0], image.sop_instance)], now)
+    assert key is not None
+    with database.read() as connection:
+        consignment = ledger.get(connection, key)
+        (due,) = ledger.due(connection, key, 0, 10)
+    assert consignment is not None
+    settings = model.Settings()
+    found = sent_as.SentAs(database, data, settings)
+    item = plan.Plan.of((step,), None, settings).item(_items(tmp_path / "in", [image])[0])
+    assert item.wanted is not None
+    assert item.wanted.loss is not None
+    with (
+        transcoding.Transcoder(tmp_path, processes=1) as transcoder,
+        faulty.Faulty() as pacs,
+        _senders(pacs, data, transcoder=transcoder) as senders,
+    ):
+        (result,) = senders.sender(_to()).send([item])
+        assert isinstance(result.outcome, base.Done), result
+        assert set(pacs.stored) == {item.wanted.loss.instance}
+        (kept,) = pacs.stored.values()
+        unsure = verification.Unsure(
+            due.key, rows[0], image.sop_class, image.sop_instance, now, 0, result.syntax
+        )
+        names = found.names(consignment, _to(), [unsure])
+        assert names[due.key].sop_instance == kept.sop_instance
+        plain = found.names(consignment, _to(), [unsure._replace(syntax=image.syntax)])
+        assert plain[due.key].sop_instance == image.sop_instance
 
 
 def test_a_destination_that_wants_no_transcoding_gets_none(data: layout.Data, tmp_path: pathlib.Path) -> None:
