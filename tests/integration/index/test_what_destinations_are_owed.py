@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import datetime
 import pathlib
+import threading
 
+import pytest
 import sqlalchemy
 
 from node import model, orders
-from node.files import layout
+from node.files import book, layout
 from node.files import ledger as facts
 from node.index import (
     audit,
@@ -103,6 +106,21 @@ def test_the_same_decision_a_hundred_times_is_one_delivery(database: db.Database
     assert [key for key in keys if key is not None] == [keys[0]]
     assert len(indexed.rows(database, tables.delivery)) == 3
     assert get(database, keys[0]).total == 3
+
+
+def test_the_same_decision_by_four_at_once_is_one_delivery(database: db.Database) -> None:
+    rows = fill(database, 20)
+    barrier = threading.Barrier(4)
+
+    def one(revision: int) -> int | None:
+        barrier.wait(30)
+        return owe(database, order(revision=revision), rows)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        keys = list(pool.map(one, range(4)))
+    assert sum(key is not None for key in keys) == 1
+    (whole,) = indexed.rows(database, tables.consignment)
+    assert (whole["total"], len(indexed.rows(database, tables.delivery))) == (20, 20)
 
 
 def test_only_what_came_late_is_sent_with_the_next_revision(database: db.Database) -> None:
@@ -362,6 +380,37 @@ def test_what_was_there_before_forwarding_is_not_sent_after_a_rebuild(tmp_path: 
         ]  # fmt: skip
         assert decisions.unsettled(connection) == []
     assert indexed.rows(one, tables.meta)[0] == indexed.rows(again, tables.meta)[0]
+    one.close()
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "lost", [False, True], ids=["the clock was set back", "a power loss took the decision"]
+)
+def test_what_only_a_book_tells_is_not_sent_again(tmp_path: pathlib.Path, lost: bool) -> None:
+    data = layout.Data(tmp_path / "data")
+    data.make()
+    one, again = indexed.sqlite(tmp_path), indexed.sqlite(tmp_path, "again.db")
+    rows = fill(one)
+    with one.write() as connection:
+        ledgers = None if lost else witness.Witness(data)
+        key = ledger.enqueue(connection, order(), rows, at(0), witness=ledgers)
+    assert key is not None
+    mine = book.Book(data, "worker-1")
+    back = at(-86400)
+    for delivery, uid in ((1, rows[0][1]), (2, rows[1][1])):
+        attempt = orders.Attempt(delivery, back, S.DONE if delivery == 1 else S.DEAD, 0, "1.2", 10, 0.1, "")
+        mine.write(get(one, key), uid, attempt)
+    mine.write(get(one, key), "1.2.3.1.77", orders.Attempt(9, back, S.DONE, 0, "1.2", 10, 0.1, ""))
+    mine.close()
+    fill(again)
+    skipped: list[str] = []
+    events.make(data, again, lambda what, reason: skipped.append(f"{what}: {reason}"))
+    assert skipped == ["what pacs said of 1.2.3.1.77: no such instance is known"]
+    states = {row["sop_instance"]: row["state"] for row in indexed.rows(again, tables.delivery)}
+    assert states == {rows[0][1]: "done", rows[1][1]: "dead"} | ({} if lost else {rows[2][1]: "due"})
+    (whole,) = indexed.rows(again, tables.consignment)
+    assert (whole["total"], whole["done"], whole["dead"]) == (len(states), 1, 1)
     one.close()
     again.close()
 
