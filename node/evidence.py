@@ -10,7 +10,8 @@ import sqlalchemy
 from node import completeness, orders
 from node.dicom import gaps
 from node.files import filed, live
-from node.index import decisions, series, steps
+from node.index import decisions, steps
+from node.index import series as stands
 
 
 @dataclasses.dataclass(slots=True)
@@ -50,7 +51,7 @@ class Watched:
         return completeness.Signals(self.instances, now - self.seen, self.open, released)
 
     def signals(
-        self, connection: sqlalchemy.Connection, facts: series.Facts, now: float
+        self, connection: sqlalchemy.Connection, facts: stands.Facts, now: float
     ) -> completeness.Signals:
         """All signals."""
         told = steps.signals(connection, facts.series) if self.policy.steps else []
@@ -74,7 +75,7 @@ class Watched:
         )
 
 
-def begin(facts: series.Facts, policy: orders.Policy, now: float, *, last: int) -> Watched:
+def begin(facts: stands.Facts, policy: orders.Policy, now: float, *, last: int) -> Watched:
     """Watch a series from now on; how long it was quiet before, nobody knows."""
     by_dicom = bool(facts.source)
     return Watched(
