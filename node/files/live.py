@@ -73,8 +73,9 @@ class Live:
 
     def _note(self, row: int, place: int, value: int) -> None:
         start = row * _ROW
-        self._words[start + 2 + place % SERIES] = value
-        self._words[start] = 1
+        with contextlib.suppress(ValueError):  # the table is closed: an association outlived the listener
+            self._words[start + 2 + place % SERIES] = value
+            self._words[start] = 1
 
     def _end(self, row: int) -> None:
         with self._changing:

@@ -121,3 +121,13 @@ def test_two_cannot_have_one_table(data: layout.Data, monkeypatch: pytest.Monkey
     with pytest.raises(errors.UsageError, match="in use"):
         live.Live(data, "listen-1")
     table.close()
+
+
+def test_an_association_that_outlives_its_listener_says_nothing(data: layout.Data) -> None:
+    table, opened = live.Live(data, "listen-1"), live.Open(data)
+    association = table.begin()
+    table.close()
+    association.note(SERIES[0])
+    association.end()
+    assert bringing(opened.look(), 0) == 0
+    opened.close()
