@@ -149,7 +149,7 @@ class Folder:
                 if _same(path, fd, copy.sop_instance):
                     return f"it was there: {path.name}" if number == 1 else f"it was there as {path.name}"
             raise errors.UsageError(
-                f"{_SAME_NAME} files of other bytes have the name {name} in {self._root}: "
+                f"{_SAME_NAME} files of other bytes have its name in {self._root}: "
                 "put {SOPInstanceUID} into the template"
             )
         finally:
@@ -171,7 +171,8 @@ class Folder:
             try:
                 disks.sync_directory(self._disk, directory)
             except OSError as error:
-                why = f"{directory} cannot be synced ({error.strerror or error})"
+                # Not the directory's name, which may be a patient's.
+                why = f"a directory in {self._root} cannot be synced ({error.strerror or error})"
         directories.clear()
         for result in written:
             yield base.Result(result.item, base.Retry(why), lane=True) if why else result

@@ -10,6 +10,8 @@ import contextlib
 import dataclasses
 import datetime
 import hashlib
+import threading
+import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -125,6 +127,8 @@ class Memories:
     def __init__(self, database: db.Database | None = None) -> None:
         self._database = database
         self._own: dict[str, Mapping[str, Any]] = {}
+        self._met: weakref.WeakSet[association.Association] = weakref.WeakSet()
+        self._lock = threading.Lock()
 
     def read(self, destination: str, peer: str) -> Memory:
         """What is known; nothing while the database does not answer."""
@@ -137,6 +141,14 @@ class Memories:
     def last(self, destination: str, peer: str) -> Memory:
         """What was known when it was last asked; asks nobody."""
         return read(self._own.get(destination, {}), peer)
+
+    def met(self, opened: association.Association) -> bool:
+        """Whether an association was seen before: one that is used again shows nothing new."""
+        with self._lock:
+            if opened in self._met:
+                return True
+            self._met.add(opened)
+            return False
 
     def learn(
         self, destination: str, peer: str, change: Callable[[Memory, datetime.datetime], Memory]

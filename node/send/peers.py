@@ -152,4 +152,5 @@ class Dicom:
         self._memories.learn(self._name, self._fingerprint, lambda known, now: known.too_many(borne, now))
 
     def _met(self, opened: association.Association) -> None:
-        self._memories.learn(self._name, self._fingerprint, lambda known, now: known.heard(opened, now))
+        if not self._memories.met(opened):
+            self._memories.learn(self._name, self._fingerprint, lambda known, now: known.heard(opened, now))
