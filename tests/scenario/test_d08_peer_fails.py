@@ -86,9 +86,13 @@ def judge(forwarded: Forwarded, destination: str, made: Sequence[make.Made]) -> 
     wrong += [
         f"{one.sop_instance} is not owed" for one in made if one.sop_instance not in {r[1] for r in rows}
     ]
-    # Each answer that the peer gave is an attempt on record.
-    answered = collections.Counter(
-        (one.sop_instance, one.status) for one in peer.journal if one.status is not None
+    # Each answer that the peer gave is an attempt on record, and no other; but a reset may take answers with
+    # it that the node had not read yet.
+    broken = {one.association for one in peer.journal if one.status is None}
+    given = [one for one in peer.journal if one.status is not None]
+    answered = collections.Counter((one.sop_instance, one.status) for one in given)
+    heard = collections.Counter(
+        (one.sop_instance, one.status) for one in given if one.association not in broken
     )
     attempts = collections.Counter(
         (str(uid), int(str(status)))
@@ -101,7 +105,7 @@ def judge(forwarded: Forwarded, destination: str, made: Sequence[make.Made]) -> 
             destination,
         )
     )
-    wrong += [f"answer {pair} is not on record" for pair in (answered - attempts)]
+    wrong += [f"answer {pair} is not on record" for pair in (heard - attempts)]
     wrong += [f"attempt {pair} was never answered" for pair in (attempts - answered)]
     return wrong
 
