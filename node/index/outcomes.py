@@ -149,8 +149,9 @@ REASON = (
     "SELECT error FROM delivery WHERE consignment_key = ? AND state = 'dead' ORDER BY instance_key LIMIT 1"
 )
 _FINISH = (
-    "UPDATE consignment SET state = ?, claim = '', due = ?, error = ?, crashes = crashes + ?, changed = ?"
-    " WHERE key = ?"
+    "UPDATE consignment SET state = ?, claim = '', due = ?, error = ?, crashes = crashes + ?, changed = ?,"
+    # What was broken off without a fault, or grew meanwhile, has nothing against it.
+    " attempts = CASE WHEN ? = 1 THEN 0 ELSE attempts END WHERE key = ?"
 )
 
 
@@ -192,7 +193,8 @@ def finish(
     if after in (_State.HELD, _State.CANCELLED):
         error = row["error"]
     moment = words.moment(due or now) if after is _State.DUE else row["due"]
-    values = (after.value, moment, words.clean(error), int(crashed), words.moment(now), key)
+    well = int(after is _State.DUE and not error and not crashed)
+    values = (after.value, moment, words.clean(error), int(crashed), words.moment(now), well, key)
     bulk.many(connection, _FINISH, [values])
     return after
 
@@ -301,7 +303,8 @@ def _verified(
         return state
     after = consignments.comes_to(_State.DUE, due=left, dead=row["dead"], done=row["done"])
     moment = words.moment(due or now) if left else row["due"]
-    bulk.many(connection, _FINISH, [(after.value, moment, words.clean(error), 0, words.moment(now), key)])
+    values = (after.value, moment, words.clean(error), 0, words.moment(now), 0, key)
+    bulk.many(connection, _FINISH, [values])
     return after
 
 

@@ -181,6 +181,7 @@ def _take_back(connection: sqlalchemy.Connection, key: int, back: Sequence[Any])
 
 _GROW = (
     "UPDATE consignment SET total = total + ?, changed = ?,"
+    " attempts = CASE WHEN state = 'done' THEN 0 ELSE attempts END,"
     " state = CASE WHEN state IN ('held', 'running') THEN state ELSE 'due' END WHERE key = ?"
 )
 
@@ -281,7 +282,7 @@ def called_off(
 
 _REPLAY = "UPDATE delivery SET state = 'due', attempts = 0 WHERE key = ?"
 _FRESH = (
-    "UPDATE consignment SET crashes = 0, error = '', changed = ?,"
+    "UPDATE consignment SET attempts = 0, crashes = 0, error = '', changed = ?,"
     " due = CASE WHEN state = 'running' THEN due ELSE ? END WHERE key = ?"
 )
 

@@ -37,6 +37,10 @@ from tests import indexed
 S = orders.State
 NOW = indexed.START + datetime.timedelta(hours=1)
 STUDY, SERIES = "1.2.3", "1.2.3.1"
+CLAIM = (
+    "UPDATE consignment SET state = 'running', fence = fence + 1, attempts = attempts + 1, claim = 'w'"
+    " WHERE key = ?"
+)
 
 
 def at(seconds: float) -> datetime.datetime:
@@ -64,11 +68,7 @@ def owe(
 
 def claim(database: db.Database, key: int) -> orders.Consignment:
     with database.write() as connection:
-        bulk.run(
-            connection,
-            "UPDATE consignment SET state = 'running', fence = fence + 1, claim = 'w' WHERE key = ?",
-            key,
-        )
+        bulk.run(connection, CLAIM, key)
         found = ledger.get(connection, key)
     assert found is not None
     return found
@@ -152,6 +152,7 @@ def test_what_is_sent_on_as_it_comes_is_one_consignment_of_the_series(database: 
     answer(database, key, S.DUE, 20)
     with database.write() as connection:
         assert ledger.finish(connection, key, get(database, key).fence, at(20), due=at(80)) is S.DUE
+    assert get(database, key).attempts == 0, "the lane was broken off without a fault"
     other = owe(database, order(revision=0), [fill(database, 1, first=9)[-1]], 30)
     assert other not in (None, key)
 
