@@ -182,7 +182,7 @@ class Adopter:
             one.publish_adopted(one.place)
             failpoints.hit("adopt.after-publish")
         if adopted:
-            bell.ring(self._data)  # the routers look at what is new
+            bell.ring(self._data, "router")  # they look at what is new
         if self._dirty >= _CHECKPOINT_BYTES:
             self._begin_checkpoint()
         return adopted

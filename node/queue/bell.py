@@ -20,18 +20,22 @@ _NAME = re.compile(r"[a-z][a-z0-9.-]{0,60}")
 _MOST = 1 << 16  # bytes of a FIFO: every ring since the last look is one wake
 
 
-def ring(data: layout.Data) -> None:
-    """Wake all who wait, in every process on this data directory; call it after the commit."""
-    _ring_all(str(data.bells))
+def ring(data: layout.Data, whom: str = "") -> None:
+    """Wake all who wait, in every process on this data directory; call it after the commit.
+
+    With `whom`, only those whose bell has that in its name: what comes many times a second need not wake all.
+    """
+    _ring_all(str(data.bells), whom)
 
 
-def _ring_all(folder: str) -> None:
+def _ring_all(folder: str, whom: str = "") -> None:
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
         return  # nobody ever waited here
     for name in names:
-        _ring(f"{folder}/{name}")
+        if whom in name:
+            _ring(f"{folder}/{name}")
 
 
 def _ring(path: str) -> None:

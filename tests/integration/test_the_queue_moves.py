@@ -21,7 +21,7 @@ from tests import indexed
 PATIENCE = 60.0
 A = orders.Destination("a", "peer", retry=0.01, retry_most=0.05)
 B = dataclasses.replace(A, name="b")
-QUICK = orders.QueueSettings(heartbeat=0.05, dead_after=1.0)
+QUICK = orders.QueueSettings(heartbeat=0.05, dead_after=600.0)
 
 
 class Courier:

@@ -85,7 +85,7 @@ def killed_at(point: str, lives: int, node: harness.Node, sink: faulty.Faulty) -
         assert repeated(sink) <= lives * WINDOW, f"{repeated(sink)} instances were sent again"
         deaths = [one for one in node.events() if one.get("action") == "child_died"]
         assert len(deaths) == lives, "the test proves nothing"
-        assert states(node, "consignment") == {"done": 1}
+        until(lambda: states(node, "consignment") == {"done": 1}, node)
         harness.verify(node, journal)
 
 
@@ -178,7 +178,8 @@ def test_a_stopped_worker_loses_its_work_and_a_stop_loses_none(
     make_node: MakeNode, sink: faulty.Faulty
 ) -> None:
     """D16, then D15 with an upgrade: SIGSTOP past the lease, SIGTERM in the middle, a start with a queue."""
-    lease = {"heartbeat": "100ms", "dead_after": "1500ms"}
+    # A machine that is busy may miss such a lease by itself: then more is taken over than what was stopped.
+    lease = {"heartbeat": "100ms", "dead_after": "1500ms", "poison": 100}
     node = make_node(node={"workers": 2, "drain": "20s"}, **tables(sink, queue=lease)).start()
     sink.plan = faulty_plan.Plan(slow=0.02, window=1)
     first = make.series(60, seed="stopped", size=600)
@@ -190,28 +191,34 @@ def test_a_stopped_worker_loses_its_work_and_a_stop_loses_none(
         os.kill(stopped, signal.SIGSTOP)
         try:
             until(delivered(node, 60), node)
-            assert states(node, "consignment") == {"done": 1}
+            until(lambda: states(node, "consignment") == {"done": 1}, node)
         finally:
             os.kill(stopped, signal.SIGCONT)
         whole(sink, first)
-        ((again, crashes),) = rows(node, "SELECT attempts, crashes FROM consignment")
-        assert (again, crashes) == (2, 1)
+        assert rows(node, "SELECT attempts >= 2, crashes >= 1 FROM consignment") == [(1, 1)]
 
+        node.config.write_text(node.config.read_text().replace("1500ms", "20s"))
+        assert node.process is not None
+        node.process.send_signal(signal.SIGHUP)
+        until(lambda: any(one.get("action") == "config_reloaded" for one in node.events()), node)
         second = make.series(80, seed="ended", size=600)
         before = len(sink.journal)
         oracle.send(node.address, journal, second, senders=1)
         until(lambda: len(sink.journal) >= before + 10, node)
         assert node.stop() == 0
         assert len(sink.journal) < before + 80, "it was over before the stop: the test proves nothing"
-        left = rows(node, "SELECT state, crashes, error FROM consignment WHERE total = 80")
-        assert [one[:2] for one in left] == [("due", 0)]
+        left = rows(node, "SELECT state, crashes FROM consignment WHERE total = 80")
+        assert left == [("due", 0)]
         done = rows(node, "SELECT count(*) FROM delivery WHERE state = 'done'")
         assert done == [(len(sink.stored),)], "what was answered is on record"
 
-        # The next program is another one, and starts with what this one left; it was killed, too.
+        # The next program is another one than that which was killed over what this one left.
         with contextlib.closing(sqlite3.connect(node.data / "index.sqlite")) as index:
-            index.execute("INSERT INTO worker (name, beats, started, version) VALUES ('w', 7, '', '0.0.1')")
-            index.execute("UPDATE consignment SET state = 'running', claim = 'w' WHERE total = 80")
+            index.execute("DELETE FROM worker")
+            index.execute(
+                "INSERT INTO worker (name, beats, started, version) VALUES (?, 7, '', '0.0.1')", (claim,)
+            )
+            index.execute("UPDATE consignment SET state = 'running', claim = ? WHERE total = 80", (claim,))
             index.commit()
         sink.plan = faulty_plan.Plan()
         node.start()
@@ -247,7 +254,7 @@ def test_programs_that_crash_hang_or_eat_memory(make_node: MakeNode, sink: fault
         oracle.send(node.address, journal, sent, senders=1)
         for name in programs:
             until(lambda name=name: states(node, "delivery", name) == {"dead": 3}, node)  # type: ignore[misc]
-            assert states(node, "consignment", name) == {"dead": 1}
+            until(lambda name=name: states(node, "consignment", name) == {"dead": 1}, node)  # type: ignore[misc]
         until(delivered(node, 3), node)
         whole(sink, sent)
         more = make.series(2, seed="afterwards", size=600)

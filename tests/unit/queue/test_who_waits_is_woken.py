@@ -27,16 +27,29 @@ def test_everybody_is_woken_once(data: layout.Data) -> None:
         assert not one.wait(0)
         bell.ring(data)
         bell.ring(data)
-        assert one.wait(30) and other.wait(30)
+        assert one.wait(30)
+        assert other.wait(30)
         assert not one.wait(0), "both rings were one wake"
         one.ring()
-        assert one.wait(30) and not other.wait(0)
+        assert one.wait(30)
+        assert not other.wait(0)
     finally:
         one.close()
         other.close()
     one.close()
     one.ring()
     assert not list(data.bells.iterdir())
+
+
+def test_only_those_who_are_meant(data: layout.Data) -> None:
+    router, queue = bell.Bell(data, "router-1"), bell.Bell(data, "work-1.queue")
+    try:
+        bell.ring(data, "router")
+        assert router.wait(30)
+        assert not queue.wait(0)
+    finally:
+        router.close()
+        queue.close()
 
 
 def test_a_ring_wakes_who_waits_already(data: layout.Data) -> None:
