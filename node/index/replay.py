@@ -13,16 +13,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import func
 
 from node import orders
 from node.files import book
 from node.files import ledger as facts
-from node.index import bulk, consignments, keys, lanes, outcomes, owing, tables, words
+from node.index import bulk, consignments, keys, lanes, outcomes, owing, replaying, tables, words
 
 _consignment, _delivery = tables.consignment.c, tables.delivery.c
-_series, _study, _instance = tables.series.c, tables.study.c, tables.instance.c
-_settlement, _gone = tables.settlement.c, tables.deletion.c
+_settlement = tables.settlement.c
 _State = orders.State
 
 KINDS = frozenset(
@@ -108,7 +106,7 @@ class Replay:
             "at": said.created,
             "instances": [said.sop_instance],
         }
-        instances = _resolved(connection, fact)
+        instances = replaying.resolved(connection, fact)
         if not instances:
             return False
         owed = bulk.run(
@@ -128,9 +126,9 @@ class Replay:
         # Without a word of when it began, and nothing ever settled, there was no forwarding here at all.
         before = self._began if self._began is not None or self._settled else _EVER
         if before:
-            _count_as_settled(connection, before)
-        _tell_series(connection)
-        _give_reasons(connection)
+            replaying.count_as_settled(connection, before)
+        replaying.tell_series(connection)
+        replaying.give_reasons(connection)
 
     # -- facts --
 
@@ -159,7 +157,7 @@ class Replay:
         connection.execute(sqlalchemy.insert(tables.decision).values(key=key, **row))
 
     def _enqueue(self, connection: sqlalchemy.Connection, fact: dict[str, Any]) -> None:
-        instances = _resolved(connection, fact)
+        instances = replaying.resolved(connection, fact)
         if not instances:
             return
         target = self._target(connection, fact)
@@ -344,99 +342,3 @@ def _put(
         .where(_consignment.key == key, _consignment.state.in_([state.value for state in states]))
         .values(state=to.value, error=words.clean(error))
     )
-
-
-def _resolved(connection: sqlalchemy.Connection, fact: Mapping[str, Any]) -> list[tuple[int, str]]:
-    """Rows of the instances that a fact names, as they were then: held, or removed since."""
-    found: list[tuple[int, str]] = []
-    for chunk in bulk.chunks(list(fact["instances"])):
-        rows: dict[str, int] = {}
-        held = (
-            sqlalchemy.select(_instance.sop_instance, _instance.key)
-            .join(tables.series, _series.key == _instance.series_key)
-            .join(tables.study, _study.key == _series.study_key)
-            .where(
-                _series.series == fact["series"],
-                _study.study == fact["study"],
-                _instance.sop_instance.in_(chunk),
-            )
-        )
-        rows.update((row[0], row[1]) for row in connection.execute(held))
-        gone = (
-            sqlalchemy.select(_gone.sop_instance, _gone.target)
-            .where(
-                _gone.sop_instance.in_(chunk),
-                _gone.kind == "instance",
-                _gone.series == fact["series"],
-                _gone.study == fact["study"],
-                _gone.at >= fact["at"],
-            )
-            .order_by(_gone.at.desc())  # the first removal after it is what was meant
-        )
-        rows.update((row[0], row[1]) for row in connection.execute(gone))
-        found += [(rows[uid], uid) for uid in dict.fromkeys(chunk) if uid in rows]
-    return found
-
-
-# -- the end ------------------------------------------------------------------------------------------
-
-
-def _count_as_settled(connection: sqlalchemy.Connection, before: str) -> None:
-    """What was held before there was forwarding is not to be sent: it counts as settled."""
-    older = (
-        sqlalchemy.select(func.count())
-        .where(_instance.series_key == _series.key, _instance.received <= before)
-        .scalar_subquery()
-    )
-    connection.execute(
-        sqlalchemy.update(tables.series)
-        .where(_series.first_arrival <= before)
-        .values(revision=1, settled_instances=older, settled_at=_series.last_arrival)
-    )
-
-
-def _tell_series(connection: sqlalchemy.Connection) -> None:
-    """Give each series the last revision that it was settled as."""
-    newest = (
-        sqlalchemy.select(_settlement.study, _settlement.series, func.max(_settlement.revision).label("last"))
-        .where(_settlement.series != "")
-        .group_by(_settlement.study, _settlement.series)
-        .subquery()
-    )
-    statement = (
-        sqlalchemy.select(
-            _settlement.revision,
-            _settlement.instances,
-            _settlement.at,
-            _series.key.label("series_key"),
-        )
-        .join(
-            newest,
-            sqlalchemy.and_(
-                newest.c.study == _settlement.study,
-                newest.c.series == _settlement.series,
-                newest.c.last == _settlement.revision,
-            ),
-        )
-        .join(tables.study, _study.study == _settlement.study)
-        .join(
-            tables.series,
-            sqlalchemy.and_(_series.study_key == _study.key, _series.series == _settlement.series),
-        )
-    )
-    for row in connection.execute(statement).all():
-        values = {"revision": row.revision, "settled_instances": row.instances, "settled_at": row.at}
-        connection.execute(
-            sqlalchemy.update(tables.series).where(_series.key == row.series_key).values(values)
-        )
-
-
-def _give_reasons(connection: sqlalchemy.Connection) -> None:
-    """Say of what was given up why, as the end of its claim said it."""
-    statement = sqlalchemy.select(_consignment.key, _consignment.dead, _consignment.total).where(
-        sqlalchemy.text("dead > 0"), _consignment.state == _State.DEAD.value, _consignment.error == ""
-    )
-    for key, dead, total in connection.execute(statement).all():
-        reason = bulk.run(connection, outcomes.REASON, key).scalar()
-        values = (f"{dead} of {total} were given up: {reason}", key)
-        bulk.many(connection, "UPDATE consignment SET error = ? WHERE key = ?", [values])
