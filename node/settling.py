@@ -77,7 +77,6 @@ class Settling:
                 facts.instances,
                 told | {"newest": newest, "before": before},
             )
-            decisions.settled(connection, seen, now, self._ledgers)
             made, owed = self.decider.follow(
                 decision.effects,
                 up,
@@ -89,6 +88,8 @@ class Settling:
             )
             self._let_go(connection, facts.series, decision.effects, judgement.verdict, now)
             new = self._owe(connection, made, owed, instances, now)
+            # Last of its lines: where it stands, a rebuild has what follows from it too.
+            decisions.settled(connection, seen, now, self._ledgers)
             failpoints.hit("complete.before-commit")
         failpoints.hit("complete.after-commit")
         if self._meter is not None:
@@ -206,7 +207,6 @@ class Settling:
                 total,
                 {"by": "quiet", "reasons": reasons, "series": len(expected), "missing": list(missing)},
             )
-            decisions.settled(connection, seen, now, self._ledgers)
             owes = False
             for one in expected:
                 # What was held before there were routes was not settled by anybody, and is not sent.
@@ -224,6 +224,7 @@ class Settling:
                 owes = owes or bool(owed)
                 self._let_go(connection, one.series, chosen[one.series].effects, verdict, now)
                 new += self._owe(connection, made, owed, _held(connection, one)[0], now)
+            decisions.settled(connection, seen, now, self._ledgers)  # last, as above
         if self._meter is not None:
             self._meter.settled(orders.When.STUDY, verdict)
         log_forwarding.study_settled(
