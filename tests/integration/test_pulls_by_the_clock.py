@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy
 
-from node import errors, forward, model, orders, pull
+from node import errors, expected, forward, model, orders, pull
 from node.files import layout
 from node.index import db, tables
 from tests import archives, make, stored
@@ -231,7 +231,7 @@ def test_the_newest_earlier_studies_of_a_patient_are_fetched(node: Node) -> None
         request.counts(0, SUCCESS)
         return -1
 
-    expected = [pull.Expected("P1", "19700101", "CT", "1.2.3.7")] * 2  # on the list with two steps
+    listed = [pull.Expected("P1", "19700101", "CT", "1.2.3.7")] * 2  # on the list with two steps
     cases: list[tuple[dict[str, object], list[int]]] = [
         ({}, [4, 2, 1]),
         ({"priors": 2}, [4, 2]),
@@ -243,9 +243,80 @@ def test_the_newest_earlier_studies_of_a_patient_are_fetched(node: Node) -> None
     with archives.odd(find, get) as archive:
         for more, fetched in cases:
             schedule = model.Schedule("p", model.Job.PREFETCH, at="04:00", by=model.By.GET, **more)  # type: ignore[arg-type]
-            pull.prefetch(node.job(archive), schedule, expected)
+            pull.prefetch(node.job(archive), schedule, listed)
             assert got == [f"1.2.3.{number}" for number in fetched], more
             got.clear()
+
+
+def test_only_series_of_the_body_parts_come_and_only_of_studies_that_are_young_enough(node: Node) -> None:
+    got: list[tuple[str, str]] = []
+    dates: list[str] = []
+
+    def find(request: Asked) -> int:
+        if request.level == "STUDY":
+            dates.append(str(request.fields.get("StudyDate")))
+            request.answer(dict(PRIORS[0]))
+        else:
+            study = request.fields["StudyInstanceUID"]
+            for number, part in enumerate(("HEAD", "Chest", "CHEST", ""), 1):
+                series = f"1.2.3.1.{number}"
+                found = {"StudyInstanceUID": study, "SeriesInstanceUID": series, "BodyPartExamined": part}
+                request.answer(found)
+        return SUCCESS
+
+    def get(request: Asked) -> int:
+        got.append((request.level, str(request.fields["SeriesInstanceUID"])))
+        request.counts(0, SUCCESS)
+        return -1
+
+    schedule = model.Schedule(
+        "p", model.Job.PREFETCH, at="04:00", zone="UTC", body_parts=("CHEST",), age=5 * 86400.0
+    )
+    with archives.odd(find, get) as archive:
+        pull.prefetch(node.job(archive), schedule, [pull.Expected("P1", "", "CT", "1.2.3.7")])
+    assert got == [("SERIES", "1.2.3.1.2"), ("SERIES", "1.2.3.1.3")]
+    (asked,) = dates
+    day = datetime.datetime.strptime(asked.rstrip("-"), "%Y%m%d").replace(tzinfo=datetime.UTC)
+    assert 5 <= (datetime.datetime.now(datetime.UTC) - day).days <= 6
+
+
+def test_a_peers_worklist_says_who_is_expected(node: Node, tmp_path: pathlib.Path) -> None:
+    element = make.element
+    tomorrow = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+    entries = []
+    for number, (patient, day) in enumerate(
+        (("P1", tomorrow), ("P2", tomorrow + datetime.timedelta(days=9)))
+    ):
+        step = (
+            element(0x00080060, "CS", "CT"),
+            element(0x00400001, "AE", "STATION"),
+            element(0x00400002, "DA", f"{day:%Y%m%d}"),
+            element(0x00400003, "TM", "101500"),
+            element(0x00400006, "PN", "DOC^TOR"),
+            element(0x00400007, "LO", "Scan"),
+            element(0x00400009, "SH", "S1"),
+        )
+        head = [
+            element(0x00080050, "SH", "A1"),
+            element(0x00100010, "PN", "SYNTHETIC^ALPHA"),
+            element(0x00100020, "LO", patient),
+            element(0x00100030, "DA", "19700101"),
+            element(0x0020000D, "UI", f"1.2.3.{number}"),
+            element(0x00321060, "LO", "Scan"),
+            element(0x00400100, "SQ", (step,)),
+            element(0x00401001, "SH", "R1"),
+        ]
+        uid = make.uid("expected", number)
+        made = make.Made("1.2.276.0.7230010.3.1.0.1", uid, "", "", make.EXPLICIT, make.encode(head))
+        entries.append(make.part10(made))
+    schedule = model.Schedule("p", model.Job.PREFETCH, at="04:00", zone="UTC", worklist="work", days=3)
+    with archives.wlmscpfs(tmp_path, entries) as archive:
+        peer = dataclasses.replace(archive.peer, name="work")
+        settings = model.Settings(peers=(peer,))
+        found = expected.today(settings, node.database, schedule)
+    assert found == [pull.Expected("P1", "19700101", "CT", "1.2.3.0")]
+    with pytest.raises(errors.ConfigError, match="there is no peer 'work' any more"):
+        expected.today(model.Settings(), node.database, schedule)
 
 
 # -- forwards -----------------------------------------------------------------------------------------
