@@ -18,6 +18,7 @@ group = typer.Typer(
 )
 
 _LOOK_EVERY = 0.2  # seconds between looks at a run that is waited for
+_PATIENCE = 60.0  # seconds until a run that is asked for should have begun
 
 
 @group.callback()
@@ -105,11 +106,17 @@ def run(
         asked = jobs.ask(layout.Data(settings.node.data), database, name)
         print(f"{name}: asked for")
         said = ""
+        late = time.monotonic() + _PATIENCE
         while wait:
             time.sleep(_LOOK_EVERY)
             with database.read() as connection:
                 found = runs.load(connection, name)
             if found is None or found.begun is None or found.begun < asked:
+                if time.monotonic() > late:
+                    raise errors.Transient(
+                        f"{name} was not begun within {_PATIENCE:.0f} s: the node may not know it yet "
+                        "(`dicom-node reload`), have no worker, or enough to do; it stays asked for"
+                    )
                 continue
             if found.state is runs.State.RUNNING:
                 if found.says != said:
