@@ -6,8 +6,10 @@ import datetime
 import threading
 from typing import TYPE_CHECKING
 
-from node import expected, forward, jobs, model, pull, upkeep
+from node import model, upkeep
 from node.index import pruning
+from node.jobs import clockwork as jobs
+from node.jobs import expected, forward, pull
 
 if TYPE_CHECKING:
     from node import roles

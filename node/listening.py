@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from node import commit, log, model, receive, reported, retrieve, state, supervise, transcoding, worklist
+from node import commit, log, model, receive, retrieve, state, supervise, transcoding, worklist
 from node.files import journal, live, reader, spool
 from node.index import db, witness
+from node.push import reported
 from node.queue import bell
 from node.scp import archive, conflict, echo, event, find, get, move, mpps, store, suboperations, watch
 from node.scp import commit as committing

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 
 import sqlalchemy
 
-from node import decide, errors, evaluate, model, orders, routes
+from node import errors, evaluate, model, orders, routes
+from node.complete import decide
 from node.files import layout
 from node.index import db, decided, decisions
 from node.index import series as held

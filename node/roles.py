@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from node import adopt, errors, health, jobs, log, metrics, model, supervise, vitals
+from node import adopt, errors, health, log, metrics, model, supervise, vitals
 from node.files import layout
 from node.index import db, witness
+from node.jobs import clockwork as jobs
 from node.scp import pace
 from node.wire import slots
 
@@ -112,7 +113,9 @@ class Shared:
         return functools.partial(self._work, number)
 
     def _work(self, number: int, line: supervise.Line) -> None:
-        from node import complete, forwarding, housekeeping, verify
+        from node import housekeeping
+        from node.complete import router as complete
+        from node.push import back, verify
 
         with self._process(f"work-{number}"), self._database() as database, contextlib.ExitStack() as stack:
             stop = threading.Event()
@@ -143,7 +146,7 @@ class Shared:
             stack.enter_context(_beside(line, "router", lambda: router.run(stop), end_router))
             verifier = verify.Verifier(database, self.data, self.settings, self.counts, name=f"work-{number}")
             stack.enter_context(_beside(line, "verifier", verifier.run, verifier.end))
-            forwards = forwarding.Forwarding(
+            forwards = back.Forwarding(
                 database,
                 self.data,
                 self.settings,

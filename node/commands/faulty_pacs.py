@@ -77,7 +77,9 @@ def faulty_pacs(
 
     Example: dicom-node faulty-pacs --status A700%2 --drop-after-store 137
     """
-    from node import faulty, faulty_plan, model
+    from node import model
+    from node.faulty import pacs as faulty
+    from node.faulty import plan as faulty_plan
 
     plan = faulty_plan.plan(
         refuse=refuse or (),

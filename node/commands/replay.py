@@ -67,7 +67,7 @@ def replay(
 
 def moment(text: str, now: datetime.datetime) -> datetime.datetime:
     """Return the moment that a time back from now, or a date, means."""
-    from node import config_values as kinds
+    from node.config import values as kinds
 
     try:
         seconds = kinds.WAIT.read(text)

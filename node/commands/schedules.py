@@ -34,9 +34,9 @@ def list_(
     """
     if context.invoked_subcommand is not None:
         return
-    from node import jobs
     from node.files import layout
     from node.index import runs
+    from node.jobs import clockwork as jobs
 
     settings = options.settings(config, data=data)
     where = layout.Data(settings.node.data)
@@ -100,7 +100,7 @@ def run(
         raise errors.UsageError(
             f"no node runs on {settings.node.data}, and it is the node that does the work"
         )
-    from node import jobs
+    from node.jobs import clockwork as jobs
 
     with opening.database(settings) as database:
         asked = jobs.ask(layout.Data(settings.node.data), database, name)
@@ -134,11 +134,11 @@ def described(schedule: model.Schedule, settings: model.Settings) -> str:
     from node.queue import windows
 
     if schedule.job is model.Job.PULL:
-        from node import pull
+        from node.jobs import pull
 
         pull.terms(schedule.query, schedule.level, pull.today(schedule.zone))
     elif schedule.job is model.Job.FORWARD:
-        from node import forward
+        from node.jobs import forward
 
         forward.question(schedule)
     calendar = next((one for one in settings.calendars if one.name == schedule.calendar), None)

@@ -72,7 +72,8 @@ def _explained(
     connection: sqlalchemy.Connection, settings: model.Settings, data: layout.Data, story: facts.Story
 ) -> Mapping[str, Sequence[routes.Explanation]]:
     """By series, what each route as it is configured now says; nothing where no header can be read."""
-    from node import decide, orders, routes
+    from node import orders, routes
+    from node.complete import decide
     from node.index import series
 
     if not settings.routes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from node import reported
 from node.dicom import commitment, statuses
+from node.push import reported
 from node.wire import acceptor, association, command
 
 _EVENTS = (commitment.ALL_COMMITTED, commitment.SOME_FAILED)

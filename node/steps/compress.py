@@ -12,7 +12,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from node import config_values, errors
+from node import errors
+from node.config import values
 from node.dicom import transcode, uids
 from node.send import base
 from node.wire import contexts
@@ -110,7 +111,7 @@ def _check_quality(syntax: str, options: Mapping[str, object]) -> str | None:
 
 def _syntax(value: object) -> str:
     try:
-        return str(config_values.SYNTAX.read(value))
-    except config_values.Wrong as wrong:
+        return str(values.SYNTAX.read(value))
+    except values.Wrong as wrong:
         more = f"; {wrong}" if str(wrong) else ""
-        raise errors.UsageError(f"syntax = {value!r}: it is {config_values.SYNTAX.allowed}{more}") from None
+        raise errors.UsageError(f"syntax = {value!r}: it is {values.SYNTAX.allowed}{more}") from None

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 import sqlalchemy
 
-from node import adopt, faulty, faulty_plan, model, orders, push, receive
+from node import adopt, model, orders, receive
+from node.faulty import pacs as faulty
+from node.faulty import plan as faulty_plan
 from node.files import book, journal, layout, spool
 from node.index import ledger, tables
+from node.push import courier as push
 from node.queue import floor
 from node.send import base, destinations
 from tests import indexed, make

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from node import errors, faulty, faulty_plan, model
+from node import errors, model
 from node.dicom import commitment
+from node.faulty import pacs as faulty
+from node.faulty import plan as faulty_plan
 from node.send import commitment as committing
 from node.send import dimse, query
 from tests import make, peers, scu

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy
 
-from node import errors, expected, forward, model, orders, pull
+from node import errors, model, orders
 from node.files import layout
 from node.index import db, tables
+from node.jobs import expected, forward, pull
 from tests import archives, make, stored
 from tests.archives import PENDING, SUCCESS, Archive, Asked
 

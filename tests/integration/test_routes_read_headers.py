@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from node import decide, errors, model, orders, routes
+from node import errors, model, orders, routes
+from node.complete import decide
 from node.files import layout
 from node.index import db, decisions, series
 from tests import make, stored

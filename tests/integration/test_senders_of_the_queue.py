@@ -12,10 +12,13 @@ from collections.abc import Iterator, Sequence
 import pytest
 import sqlalchemy
 
-from node import errors, faulty, faulty_plan, model, orders, sent_as, transcoding
+from node import errors, model, orders, transcoding
 from node.commands import gather
+from node.faulty import pacs as faulty
+from node.faulty import plan as faulty_plan
 from node.files import layout
 from node.index import db, lanes, ledger, verification
+from node.push import sent_as
 from node.send import base, destinations
 from node.steps import plan
 from tests import encoded, make, ports, stored

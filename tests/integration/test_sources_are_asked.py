@@ -8,7 +8,8 @@ from typing import Self
 
 import pytest
 
-from node import asker, errors, model
+from node import errors, model
+from node.complete import asker
 from node.dicom import identifier
 from node.send import query
 from tests import ports

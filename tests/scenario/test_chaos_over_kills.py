@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from node import faulty, faulty_plan
+from node.faulty import pacs as faulty
+from node.faulty import plan as faulty_plan
 from tests import make, oracle
 from tests.scenario import harness
 from tests.scenario.test_d08_peer_fails import Forwarded

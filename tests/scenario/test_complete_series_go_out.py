@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 
-from node import faulty
+from node.faulty import pacs as faulty
 from tests import make, oracle, reports, scu
 from tests.scenario import harness
 

@@ -93,7 +93,7 @@ def test_killed_at_the_other_named_places(
 
 
 def test_every_place_that_an_instance_passes_has_its_test() -> None:
-    elsewhere = ("remove.", "sweep.", "rebuild.", "queue.", "push.")
+    elsewhere = ("remove.", "sweep.", "rebuild.", "complete.", "queue.", "push.")
     other = {name for name in failpoints.NAMES if name.startswith(elsewhere)}
     assert set(PASSAGES) == set(failpoints.NAMES) - other
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from node import faulty, faulty_plan
+from node.faulty import pacs as faulty
+from node.faulty import plan as faulty_plan
 from tests import make, oracle, scu
 from tests.scenario import harness
 

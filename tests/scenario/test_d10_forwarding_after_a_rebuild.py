@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 
-from node import faulty
+from node.faulty import pacs as faulty
 from tests import make, oracle, ports
 from tests.scenario import harness
 

@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from node import faulty, faulty_plan, orders
+from node import orders
+from node.faulty import pacs as faulty
+from node.faulty import plan as faulty_plan
 from tests import make, oracle, ports
 from tests.faults import layer
 from tests.scenario import harness

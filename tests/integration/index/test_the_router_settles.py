@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 import pytest
 import sqlalchemy
 
-from node import asker, complete, model, orders
+from node import model, orders
+from node.complete import asker
+from node.complete import router as complete
 from node.files import layout, live
 from node.index import db, decisions, lanes, progress, remove, series, steps, tables
 from tests import indexed

@@ -13,10 +13,14 @@ from collections.abc import Callable, Iterator
 import pytest
 import sqlalchemy
 
-from node import errors, faulty, faulty_parts, faulty_plan, metrics, model, orders, reported, verify
+from node import errors, metrics, model, orders
 from node.dicom import commitment
+from node.faulty import pacs as faulty
+from node.faulty import parts as faulty_parts
+from node.faulty import plan as faulty_plan
 from node.files import layout
 from node.index import db, lanes, ledger, tables, verification
+from node.push import reported, verify
 from node.queue import bell
 from tests import indexed, make, stored
 

@@ -7,7 +7,7 @@ import tomllib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node import config_lines
+from node.config import lines as config_lines
 
 TRICKY = '''# [not.a.table]
 [ a . "b.c" ] # ] = [

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node import config, config_tables
+from node import config
+from node.config import tables
 
 VALUES = st.sampled_from(
     [
@@ -34,11 +35,11 @@ KEYS = st.sampled_from(
 @st.composite
 def files(draw: st.DrawFn) -> str:
     lines = []
-    for path, table in config_tables.TABLES.items():
+    for path, table in tables.TABLES.items():
         if draw(st.booleans()):
             lines.append(f"[{'.'.join(path)}]")
             lines += _keys(draw, [*table.keys])
-    for section, table in config_tables.NAMED.items():
+    for section, table in tables.NAMED.items():
         for name in draw(st.sets(st.sampled_from("abd"), max_size=2)):
             lines.append(f"[{section}.{name}]")
             lines += _keys(draw, [*table.keys, *table.lists])

@@ -11,7 +11,8 @@ import typing
 
 import pytest
 
-from node import config, config_tables, evaluate, model, orders
+from node import config, evaluate, model, orders
+from node.config import tables
 
 EXAMPLE = pathlib.Path(__file__).parents[3] / "config" / "node.toml"
 
@@ -76,14 +77,14 @@ def test_every_line_of_the_example_that_is_commented_out_works_too(tmp_path: pat
 
 def test_the_example_names_every_key_there_is() -> None:
     text = EXAMPLE.read_text()
-    for table in (*config_tables.TABLES.values(), *config_tables.NAMED.values()):
+    for table in (*tables.TABLES.values(), *tables.NAMED.values()):
         for key in table.keys:
             assert re.search(rf"^(# )?{key} += ", text, re.MULTILINE), key
 
 
 def test_every_field_of_the_settings_has_its_key() -> None:
     """A setting that cannot be set is a mistake of ours."""
-    for table in (*config_tables.TABLES.values(), *config_tables.NAMED.values()):
+    for table in (*tables.TABLES.values(), *tables.NAMED.values()):
         fields = {field.name for field in dataclasses.fields(table.build)}  # type: ignore[arg-type]
         keys = {table.renamed.get(key, key) for key in table.keys}
         assert keys == fields - {"name", *table.inner, *table.lists}
@@ -166,9 +167,9 @@ def test_transfer_syntaxes_by_uid_keyword_and_nickname(tmp_path: pathlib.Path) -
 def test_names_of_transfer_syntaxes_are_the_standards() -> None:
     from pydicom import uid as uids
 
-    from node import config_values
+    from node.config import values
 
-    for name, value in config_values.SYNTAXES.items():
+    for name, value in values.SYNTAXES.items():
         known = uids.UID(value)
         assert known.is_transfer_syntax or name.startswith("JPEGXL"), name
         if name[0].isupper() and known.is_transfer_syntax and known.keyword:

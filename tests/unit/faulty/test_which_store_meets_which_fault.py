@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from node import errors, faulty_plan
+from node import errors
+from node.faulty import plan as faulty_plan
 
 
 @pytest.mark.parametrize(

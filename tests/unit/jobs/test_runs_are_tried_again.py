@@ -6,8 +6,9 @@ import contextlib
 import datetime
 import pathlib
 
-from node import jobs, model, orders
+from node import model, orders
 from node.index import progress, runs
+from node.jobs import clockwork as jobs
 from tests import indexed
 
 UTC = datetime.UTC

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 
-from node import errors, jobs, metrics, model, orders
+from node import errors, metrics, model, orders
 from node.files import layout
 from node.index import db, runs
+from node.jobs import clockwork as jobs
 from tests import indexed
 
 WAIT = 60.0  # seconds; nothing here takes one

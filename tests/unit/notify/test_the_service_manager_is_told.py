@@ -76,8 +76,9 @@ def test_a_watchdog_that_is_not_ours_is_none(given: dict[str, str]) -> None:
 def test_sockets_are_taken_once_and_keep_their_names() -> None:
     made = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     ports = [sock.getsockname()[1] for sock in made]
+    first = max(map(int, os.listdir("/proc/self/fd"))) + 50  # what nobody has, and nobody closes behind our back
     for index, sock in enumerate(made):
-        os.dup2(sock.fileno(), 200 + index)
+        os.dup2(sock.fileno(), first + index)
         sock.close()
     environ = {
         "LISTEN_PID": str(os.getpid()),
@@ -85,14 +86,14 @@ def test_sockets_are_taken_once_and_keep_their_names() -> None:
         "LISTEN_FDNAMES": "dicom:http:dicom",
         "HOME": "/",
     }
-    taken = notify.listen_sockets(environ, first=200)
+    taken = notify.listen_sockets(environ, first=first)
     try:
         assert {name: [sock.getsockname()[1] for sock in socks] for name, socks in taken.items()} == {
             "dicom": [ports[0], ports[2]],
             "http": [ports[1]],
         }
         assert environ == {"HOME": "/"}
-        assert notify.listen_sockets(environ, first=200) == {}
+        assert notify.listen_sockets(environ, first=first) == {}
         assert not any(sock.get_inheritable() for socks in taken.values() for sock in socks)
     finally:
         for socks in taken.values():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from node import config_values as kinds
 from node import model, orders, rounds
-from node.config_fit import Key, Parts, among
+from node.config import values as kinds
+from node.config.fit import Key, Parts, among
 
 # The keys that only destinations of one kind have; the first is what such a destination cannot do without.
 _OF_KIND: Mapping[orders.Kind, tuple[str, ...]] = {

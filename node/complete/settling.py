@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy
 
-from node import completeness, decide, failpoints, log_forwarding, metrics, model, orders, routes
+from node import completeness, failpoints, log_forwarding, metrics, model, orders, routes
+from node.complete import decide
 from node.files import layout
 from node.index import db, decisions, desk, keys, ledger, lookup, queue, series, witness
 from node.queue import bell

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Iterator
 
-from node import errors, model, pull
+from node import errors, model
 from node import worklist as worklists
 from node.dicom import identifier, worklist
 from node.index import db
+from node.jobs import pull
 from node.send import query
 
 _MOST = 10_000  # entries of a list that are looked at

@@ -15,10 +15,11 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from node import errors, log, log_forwarding, metrics, model, orders, reported
+from node import errors, log, log_forwarding, metrics, model, orders
 from node.dicom import commitment, statuses, uids
 from node.files import layout
 from node.index import db, ledger, verification
+from node.push import reported
 from node.queue import backoff, bell
 from node.send import commitment as sending
 from node.send import link, query

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from node import config_fit as fit
-from node import config_hours as hours
-from node import config_values as kinds
 from node import model, orders
+from node.config import fit, hours
+from node.config import values as kinds
 
 _KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,200}|\(?[0-9A-Fa-f]{4},?[0-9A-Fa-f]{4}\)?")
 _MODALITY = re.compile(r"same|[A-Z][A-Z0-9_ ]{0,15}")

@@ -18,9 +18,12 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from node import errors, faulty_parts, faulty_plan, faulty_reports, model
+from node import errors, model
 from node.dicom import commitment, identifier, statuses
 from node.dicom import uids as uid_rules
+from node.faulty import parts as faulty_parts
+from node.faulty import plan as faulty_plan
+from node.faulty import reports
 from node.files import layout
 from node.wire import acceptor, association, command, faults, pdu, policy, sending
 
@@ -78,7 +81,7 @@ class Faulty:
         self._acceptor: acceptor.Acceptor | None = None
         self._threads: list[threading.Thread] = []
         self._lines: int | None = None  # the journal's descriptor
-        self._reports = faulty_reports.Reports(self)
+        self._reports = reports.Reports(self)
 
     # -- its life -------------------------------------------------------------------------------------
 

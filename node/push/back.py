@@ -9,9 +9,10 @@ import socket
 import threading
 from collections.abc import Sequence
 
-from node import errors, log, metrics, model, push, receive, transcoding
+from node import errors, log, metrics, model, receive, transcoding
 from node.files import journal, layout, reader, spool
 from node.index import db
+from node.push import courier as push
 from node.queue import bell, engine
 from node.send import destinations
 

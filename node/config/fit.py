@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from node import config_values as kinds
 from node import model, orders
+from node.config import values as kinds
 
 Key = tuple[str, ...]
 

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from node import config_tables as tables
 from node import model
+from node.config import tables
 
 # What the processes take over while they run; everything else is bound or opened once, at the start.
 _LIVE = frozenset(

@@ -7,8 +7,10 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from node import errors, faulty_parts, faulty_plan, model
+from node import errors, model
 from node.dicom import commitment, identifier, statuses
+from node.faulty import parts as faulty_parts
+from node.faulty import plan as faulty_plan
 from node.send import base
 from node.send import commitment as reporting
 from node.wire import association, command

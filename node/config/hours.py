@@ -6,7 +6,7 @@ import datetime
 import functools
 import re
 
-from node import config_values as kinds
+from node.config import values as kinds
 
 _NAMES = {
     name[:length]: day

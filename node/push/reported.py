@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import sqlalchemy
 
-from node import errors, log_forwarding, metrics, model, orders, sent_as
+from node import errors, log_forwarding, metrics, model, orders
 from node.dicom import commitment, statuses
 from node.files import layout
 from node.index import db, ledger, verification, witness
+from node.push import sent_as
 from node.queue import backoff, bell
 from node.wire import association, command
 

@@ -6,11 +6,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from node import config_hours as hours
-from node import config_schedules as schedules
-from node import config_values as kinds
-from node import config_when as when
 from node import model, orders
+from node.config import hours, schedules, when
+from node.config import values as kinds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

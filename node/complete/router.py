@@ -18,20 +18,8 @@ from collections.abc import Callable
 
 import sqlalchemy
 
-from node import (
-    asker,
-    completeness,
-    decide,
-    errors,
-    evidence,
-    log,
-    log_forwarding,
-    metrics,
-    model,
-    orders,
-    settling,
-    studies,
-)
+from node import completeness, errors, log, log_forwarding, metrics, model, orders
+from node.complete import asker, decide, evidence, settling, studies
 from node.files import filed, layout, live
 from node.index import db, decisions, series, witness
 from node.queue import bell

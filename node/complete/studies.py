@@ -6,7 +6,8 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from node import completeness, settling
+from node import completeness
+from node.complete import settling
 from node.index import decisions
 
 _TROUBLED = 5.0  # seconds until a study is looked at again when that raised something

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import sqlalchemy
 
-from node import errors, model, orders, pull
+from node import errors, model, orders
 from node.files import layout
 from node.index import db, decisions, find, forwards, lanes, ledger
 from node.index import witness as witnesses
+from node.jobs import pull
 from node.queue import bell, groups
 
 _AT_ONCE = 50  # studies (series, instances) whose series are looked up together

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from node import conditions, errors, evaluate, orders
-from node import config_values as kinds
+from node.config import values as kinds
 
 ARRIVED = evaluate.ASSOCIATION  # facts that rules at receipt may ask for
 SETTLED = evaluate.ASSOCIATION | evaluate.SETTLED  # and routes of settled series

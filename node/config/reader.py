@@ -14,29 +14,17 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from node import (
-    config_change,
-    config_fit,
-    config_fit_routes,
-    config_lines,
-    config_schedules,
-    config_when,
-    errors,
-    model,
-    orders,
-)
-from node import config_tables as tables
-from node import config_values as kinds
+from node import errors, model, orders
+from node.config import fit as config_fit
+from node.config import fit_routes, schedules, tables, when
+from node.config import lines as config_lines
+from node.config import values as kinds
 
 PREFIX = "DICOM_NODE_"
 FILE_VARIABLE = "DICOM_NODE_CONFIG"  # the configuration file, when no flag names one
 RESERVED = frozenset({FILE_VARIABLE, "DICOM_NODE_FAILPOINT"})  # not settings
 
 Key = tuple[str, ...]  # ("peers", "ct1", "aet")
-
-# What a reload does: see there.
-Change = config_change.Change
-changed = config_change.changed
 
 
 class Mistakes(errors.ConfigError):
@@ -263,8 +251,8 @@ class _Reader:
             self._at,
         )
         config_fit.check(fit)
-        config_fit_routes.check(fit)
-        config_schedules.check(fit)
+        fit_routes.check(fit)
+        schedules.check(fit)
         if self._mistakes:
             raise Mistakes([text for _, text in sorted(self._mistakes)])
         return model.Settings(**parts, **made, coerce=tuple(self._coerce.values()))
@@ -291,7 +279,7 @@ class _Reader:
     ) -> dict[str, object] | None:
         """Return the fields that are tables of their own, or None when one of them is wrong."""
         settled = path[0] == "routes" and (values or {}).get("level") is not orders.When.INSTANCE
-        facts = config_when.SETTLED if settled else config_when.ARRIVED
+        facts = when.SETTLED if settled else when.ARRIVED
         found: dict[str, object] = {}
         for key in (*table.inner, *table.lists):
             given = self._given.get((*path, key))
@@ -302,7 +290,7 @@ class _Reader:
             for number, one in enumerate(many):
                 here = (*path, key, str(number)) if key in table.lists else (*path, key)
                 made.append(
-                    self._step(one, here) if key == "steps" else config_when.read(one, here, facts, self._at)
+                    self._step(one, here) if key == "steps" else when.read(one, here, facts, self._at)
                 )
             found[key] = tuple(made) if key in table.lists else made[0]
             if None in made:

@@ -1,0 +1,1 @@
+"""A PACS that misbehaves on purpose, for tests and for people who try their configuration."""
