@@ -195,6 +195,12 @@ def look(settings: model.Settings) -> Iterator[tuple[str, bool, str]]:
             True,
             (f"what no route matches goes {'to ' + ', '.join(rest) if rest else 'nowhere: it is kept here'}"),
         )
+        if not settings.node.workers:
+            yield (
+                "routing",
+                True,
+                "workers = 0: nothing is settled or sent until `dicom-node work` runs elsewhere",
+            )
 
 
 def _destination(one: orders.Destination, settings: model.Settings) -> tuple[str, bool, str]:

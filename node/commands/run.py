@@ -51,7 +51,7 @@ def listen(
 
 
 def work(config: options.Config = None, data: options.Data = None, workers: options.Workers = None) -> None:
-    """Run only the workers: schedules, commitment reports.
+    """Run only the workers: they settle, route, send, and do scheduled work.
 
     Example: dicom-node work --config /etc/dicom-node/node.toml --workers 2
     """

@@ -208,6 +208,16 @@ def test_what_cannot_be_is_told_with_its_place_before_the_start(
     assert told in wrong[0]
 
 
+def test_who_sends_is_told_where_no_worker_does(files: list[str]) -> None:
+    path = pathlib.Path("node.toml")
+    with_one, with_none = (
+        [says for _, _, says in forwarding.look(config.load(path, {"workers": number}))] for number in (1, 0)
+    )
+    assert set(with_none) - set(with_one) == {
+        "workers = 0: nothing is settled or sent until `dicom-node work` runs elsewhere"
+    }
+
+
 def test_a_reload_does_not_mind_where_steps_moved_to(files: list[str]) -> None:
     path = pathlib.Path("node.toml")
     before = run._settings(path)

@@ -76,7 +76,7 @@ def test_a_watchdog_that_is_not_ours_is_none(given: dict[str, str]) -> None:
 def test_sockets_are_taken_once_and_keep_their_names() -> None:
     made = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     ports = [sock.getsockname()[1] for sock in made]
-    first = max(map(int, os.listdir("/proc/self/fd"))) + 50  # what nobody has, and nobody closes behind our back
+    first = max(map(int, os.listdir("/proc/self/fd"))) + 50  # nobody has these
     for index, sock in enumerate(made):
         os.dup2(sock.fileno(), first + index)
         sock.close()
