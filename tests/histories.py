@@ -283,7 +283,8 @@ class History:
         if due:
             assert one.state in (S.DUE, S.HELD, S.RUNNING), self.done
         elif one.state is not S.RUNNING:
-            good = {S.DEAD} if one.dead else {S.DONE, S.VERIFYING, S.CANCELLED} if one.done else {S.CANCELLED}
+            good = {S.DEAD} if one.dead else {S.DONE, S.CANCELLED} if one.done else {S.CANCELLED}
+            good |= {S.VERIFYING} if one.done else set()
             assert one.state in good, self.done
 
     def end(self) -> None:

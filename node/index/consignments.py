@@ -170,6 +170,8 @@ def comes_to(state: orders.State, *, due: int, dead: int, done: int) -> orders.S
         return state if state in (orders.State.HELD, orders.State.RUNNING) else orders.State.DUE
     if state is orders.State.RUNNING:
         return state  # its lane says when it is through with it
+    if state is orders.State.VERIFYING and done:
+        return state  # who makes sure says when that is over
     if dead:
         return orders.State.DEAD
     if state in (orders.State.CANCELLED, orders.State.VERIFYING):

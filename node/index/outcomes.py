@@ -182,14 +182,15 @@ def finish(
     left = row["total"] - row["done"] - row["dead"] - row["cancelled"]
     before = _State.DUE if state is _State.RUNNING else state
     after = consignments.comes_to(before, due=left, dead=row["dead"], done=row["done"])
-    if after is _State.DONE and verify:
+    # What arrived is made sure of, whatever became of the rest.
+    arrived = after is _State.DONE or (after is _State.DEAD and _unsure(connection, key))
+    if verify and arrived:
         after = _State.VERIFYING
         if witness is not None:
             named = consignments.name(consignments.of(row))
             witness.noted(ledger.VERIFYING, **named, at=words.moment(now))
     if after is _State.DEAD and not error:
-        reason = bulk.run(connection, REASON, key).scalar()
-        error = f"{row['dead']} of {row['total']} were given up: {reason}"
+        error = _given_up(connection, row)
     if after in (_State.HELD, _State.CANCELLED):
         error = row["error"]
     moment = words.moment(due or now) if after is _State.DUE else row["due"]
@@ -197,6 +198,11 @@ def finish(
     values = (after.value, moment, words.clean(error), int(crashed), words.moment(now), well, key)
     bulk.many(connection, _FINISH, [values])
     return after
+
+
+def _given_up(connection: sqlalchemy.Connection, row: Any) -> str:
+    reason = bulk.run(connection, REASON, row["key"]).scalar()
+    return f"{row['dead']} of {row['total']} were given up: {reason}"
 
 
 _GIVE_UP = "UPDATE delivery SET state = 'dead', error = ? WHERE consignment_key = ? AND state = 'due'"
@@ -285,6 +291,11 @@ _DONE = "SELECT key, consignment_key, state FROM delivery WHERE key IN (?*) AND 
 _UNSURE = "SELECT 1 FROM delivery WHERE consignment_key = ? AND state = 'done' AND verified IS NULL LIMIT 1"
 
 
+def _unsure(connection: sqlalchemy.Connection, key: int) -> bool:
+    """Whether something arrived of which nobody made sure yet."""
+    return bulk.run(connection, _UNSURE, key).first() is not None
+
+
 def _verified(
     connection: sqlalchemy.Connection,
     key: int,
@@ -299,9 +310,11 @@ def _verified(
     if state is not _State.VERIFYING:
         return state
     left = row["total"] - row["done"] - row["dead"] - row["cancelled"]
-    if not left and bulk.run(connection, _UNSURE, key).first() is not None:
+    if not left and _unsure(connection, key):
         return state
     after = consignments.comes_to(_State.DUE, due=left, dead=row["dead"], done=row["done"])
+    if after is _State.DEAD and not error:
+        error = _given_up(connection, row)
     moment = words.moment(due or now) if left else row["due"]
     values = (after.value, moment, words.clean(error), 0, words.moment(now), 0, key)
     bulk.many(connection, _FINISH, [values])

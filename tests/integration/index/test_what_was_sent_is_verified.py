@@ -8,7 +8,7 @@ import datetime
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import pytest
 import sqlalchemy
@@ -41,8 +41,8 @@ class World:
     peer: faulty.Faulty
     settings: model.Settings
 
-    def send(self, count: int, series: str = SERIES) -> int:
-        """A series that the destination took; its consignment."""
+    def send(self, count: int, series: str = SERIES, refused: Collection[str] = ()) -> int:
+        """A series that the destination took, but for these; its consignment."""
         numbers = range(1, count + 1)
         indexed.take(self.database, [indexed.item(one, series=series, slot=series) for one in numbers])
         with self.database.write() as connection:
@@ -55,17 +55,19 @@ class World:
             order = ledger.Order("pacs", "1.2.3", series, "scans", 1)
             key = ledger.enqueue(connection, order, pairs, _now())
         assert key is not None
-        self.deliver()
+        self.deliver(refused)
         return key
 
-    def deliver(self) -> orders.State:
-        """The destination takes what is due."""
+    def deliver(self, refused: Collection[str] = ()) -> orders.State:
+        """The destination takes what is due, but for these."""
         with self.database.write() as connection:
             want = lanes.Want("pacs", 4)
             one = lanes.claim(connection, "w", [want], _now() + datetime.timedelta(days=1), 1800.0)
             assert one is not None
             attempts = [
-                orders.Attempt(due.key, _now(), orders.State.DONE, 0, make.EXPLICIT, 1000, 0.1, "")
+                orders.Attempt(due.key, _now(), orders.State.DEAD, 0xA900, make.EXPLICIT, 1000, 0.1, "no")
+                if due.sop_instance.rpartition(".")[2] in refused
+                else orders.Attempt(due.key, _now(), orders.State.DONE, 0, make.EXPLICIT, 1000, 0.1, "")
                 for due in ledger.due(connection, one.key, 0, 1000)
             ]
             ledger.record(connection, one.key, attempts, _now())
@@ -160,6 +162,20 @@ def test_what_is_found_is_done_and_what_is_missing_is_due(world: World) -> None:
     with world.verifier(verify=orders.Verify.FIND):
         world.until(lambda: world.state(key) is orders.State.DONE)
     assert all(one.verified for one in world.members(key).values())
+
+
+def test_what_arrived_is_made_sure_of_though_something_was_refused(both: World) -> None:
+    key = both.send(3, refused={"2"})
+    assert both.state(key) is orders.State.VERIFYING
+    both.keep(1, 3)
+    with both.verifier(verify=orders.Verify.FIND):
+        both.until(lambda: both.state(key) is orders.State.DEAD)
+    found = both.members(key)
+    assert {name for name, one in found.items() if one.verified} == {"1", "3"}
+    with both.database.read() as connection:
+        one = ledger.get(connection, key)
+    assert one is not None
+    assert one.error == "1 of 3 were given up: no"
 
 
 def test_what_is_filed_late_is_not_sent_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
