@@ -102,7 +102,7 @@ def test_killed_at_instance_137_of_300(make_node: MakeNode, sink: faulty.Faulty)
     [
         ("queue.after-claim:1", 2),
         ("push.after-book:137", 2),
-        ("push.after-record:1", 2),
+        ("push.after-record:1", 1),  # one batch may have held all of it
         ("queue.before-finish:1", 2),
         ("queue.after-finish:1", 1),
     ],
