@@ -142,6 +142,7 @@ def many_wait(many: int, make_node: MakeNode, sink: faulty.Faulty) -> None:
         for number in range(series)
         for one in make.series(many // series, seed=f"late {number}", size=600)
     ]
+    many = len(made)
     with contextlib.closing(oracle.Journal(node.work / "sent")) as journal:
         empty = resident(node)
         oracle.send(node.address, journal, made, senders=4)
