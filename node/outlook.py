@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from node import orders
+from node import model, orders
+from node.index import queue
 from node.queue import windows
 
 _DAY = datetime.timedelta(days=1)
+
+
+def each(
+    settings: model.Settings, standings: Sequence[queue.Standing], now: datetime.datetime
+) -> Iterator[tuple[queue.Standing, str]]:
+    """Every destination that is configured or owed something: how it stands, and what `lane` says of it."""
+    configured = {one.name: one for one in settings.destinations}
+    calendars = {one.name: one for one in settings.calendars}
+    found = {one.lane.destination: one for one in standings}
+    for name in dict.fromkeys([*configured, *found]):
+        one = found.get(name) or queue.nothing(name)
+        yield (
+            one,
+            lane(
+                one.lane,
+                destination=configured.get(name),
+                calendars=calendars,
+                waiting=one.owed.due + one.owed.running,
+                running=one.owed.running,
+                soonest=one.soonest,
+                error=one.error,
+                now=now,
+            ),
+        )
 
 
 def lane(

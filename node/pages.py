@@ -93,28 +93,14 @@ def forwarding(
     connection: sqlalchemy.Connection, settings: model.Settings, now: datetime.datetime
 ) -> status.Forwarding:
     """Return the lanes of destinations and of whoever is owed something, and what happened lately."""
-    configured = {one.name: one for one in settings.destinations}
-    calendars = {one.name: one for one in settings.calendars}
-    found = {one.lane.destination: one for one in queue.standings(connection)}
     counts, more = recent.verdicts(connection, now - _LATELY)
     shown = []
-    for name in dict.fromkeys([*configured, *found]):
-        one = found.get(name) or queue.nothing(name)
+    for one, words in outlook.each(settings, queue.standings(connection), now):
         owed, lane = one.owed, one.lane
         down = lane.state is orders.LaneState.DOWN
-        words = outlook.lane(
-            lane,
-            destination=configured.get(name),
-            calendars=calendars,
-            waiting=owed.due + owed.running,
-            running=owed.running,
-            soonest=one.soonest,
-            error=one.error,
-            now=now,
-        )
         shown.append(
             status.Lane(
-                name=name,
+                name=lane.destination,
                 state=lane.state.value,
                 # The page itself says how long it is until then, for its own time goes on.
                 reason=lane.reason if down else words,

@@ -115,7 +115,7 @@ class Shared:
     def _work(self, number: int, line: supervise.Line) -> None:
         from node import housekeeping
         from node.complete import router as complete
-        from node.push import back, verify
+        from node.push import forwarding, verify
 
         with self._process(f"work-{number}"), self._database() as database, contextlib.ExitStack() as stack:
             stop = threading.Event()
@@ -146,7 +146,7 @@ class Shared:
             stack.enter_context(_beside(line, "router", lambda: router.run(stop), end_router))
             verifier = verify.Verifier(database, self.data, self.settings, self.counts, name=f"work-{number}")
             stack.enter_context(_beside(line, "verifier", verifier.run, verifier.end))
-            forwards = back.Forwarding(
+            forwards = forwarding.Forwarding(
                 database,
                 self.data,
                 self.settings,

@@ -58,24 +58,12 @@ def overview(
     connection: sqlalchemy.Connection, settings: model.Settings, data: layout.Data, now: datetime.datetime
 ) -> Overview:
     """How it stands with every destination."""
-    configured = {one.name: one for one in settings.destinations}
-    calendars = {one.name: one for one in settings.calendars}
-    found = {one.lane.destination: one for one in queue.standings(connection)}
+    configured = {one.name for one in settings.destinations}
     rates = _rates(connection, data, now)
     shown = []
-    for name in dict.fromkeys([*configured, *found]):
-        one = found.get(name) or queue.nothing(name)
+    for one, words in outlook.each(settings, queue.standings(connection), now):
         owed, lane = one.owed, one.lane
-        words = outlook.lane(
-            lane,
-            destination=configured.get(name),
-            calendars=calendars,
-            waiting=owed.due + owed.running,
-            running=owed.running,
-            soonest=one.soonest,
-            error=one.error,
-            now=now,
-        )
+        name = lane.destination
         waits = lane.probe if lane.failures else one.soonest
         shown.append(
             Standing(
