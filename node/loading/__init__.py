@@ -1,0 +1,1 @@
+"""Files become frames and voxels: headers read side by side, pixels mapped, copied or decoded."""
