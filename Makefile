@@ -54,7 +54,7 @@ lock: $(VENV)/.dev
 	@$(BIN)/python -m uv pip compile pyproject.toml --group build --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --quiet --upgrade \
 	    --custom-compile-command "make lock" -o requirements.lock
-	@$(BIN)/python -m uv pip compile pyproject.toml --group build --extra dev --extra formats --extra postgres \
+	@$(BIN)/python -m uv pip compile pyproject.toml --group build --extra dev --extra postgres \
 	    -c requirements.lock --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --quiet --upgrade \
 	    --custom-compile-command "make lock" -o requirements-dev.lock
