@@ -24,9 +24,17 @@ class Written:
 class Format(Protocol):
     """One format. Options are text, as a command line or a configuration gives them."""
 
-    name: str  # as `--to` takes it
-    suffixes: tuple[str, ...]  # of its files, the usual one first: (".nii.gz", ".nii")
-    about: str  # one line for the help
+    @property
+    def name(self) -> str:
+        """As `--to` takes it."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of its files, the usual one first: (".nii.gz", ".nii")."""
+
+    @property
+    def about(self) -> str:
+        """One line for the help."""
 
     def check(self, options: Mapping[str, str]) -> str | None:
         """What is wrong with options, in a sentence; None: nothing."""
