@@ -70,6 +70,14 @@ class TranscodingFailed(Permanent):
     """Making the data set in another transfer syntax crashed, or took too long."""
 
 
+class ConvertingBusy(Transient):
+    """Nobody could convert the series just now."""
+
+
+class ConvertingFailed(Permanent):
+    """Converting the series crashed, or took too long."""
+
+
 class PeerUnreachable(Transient):
     """No association: the network, the address, or nobody there."""
 

@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from node import errors, transcoding
+from node import errors, transcoding, workers
 from node.commands import gather
 from node.dicom import transcode
 from node.send import base
@@ -58,13 +58,13 @@ def test_one_that_lies_is_refused_and_the_worker_lives(
 ) -> None:
     good = item(tmp_path, encoded.encoded(make.RLE, tmp_path))
     transcoder.drop(transcoder.make(good, make.EXPLICIT))
-    (worker,) = transcoder._idle
+    (worker,) = transcoder.workers.idle
     made = lying(make.JPEG_LS, rows=65535, columns=65535, frames=1)
     (tmp_path / "bad").mkdir()
     with pytest.raises(errors.BadData, match=r"more than a data set holds|says 65535"):
         transcoder.make(item(tmp_path / "bad", made), make.EXPLICIT)
     transcoder.drop(transcoder.make(good, make.EXPLICIT))
-    assert transcoder._idle == [worker]
+    assert transcoder.workers.idle == [worker]
     assert worker.lives
 
 
@@ -113,7 +113,7 @@ def test_a_worker_that_dies_over_one_is_replaced(
     found = item(tmp_path, encoded.encoded(make.RLE, tmp_path))
     with transcoding.Transcoder(tmp_path, processes=1) as transcoder:
         transcoder.drop(transcoder.make(found, make.EXPLICIT))
-        (worker,) = transcoder._idle
+        (worker,) = transcoder.workers.idle
         os.kill(worker.process.pid, signal.SIGSTOP)
         raised: list[BaseException] = []
 
@@ -125,7 +125,7 @@ def test_a_worker_that_dies_over_one_is_replaced(
 
         thread = threading.Thread(target=ask)
         thread.start()
-        while transcoder._idle:
+        while transcoder.workers.idle:
             threading.Event().wait(0.01)
         os.kill(worker.process.pid, how)
         os.kill(worker.process.pid, signal.SIGCONT)
@@ -134,15 +134,15 @@ def test_a_worker_that_dies_over_one_is_replaced(
         assert not worker.lives
         again = transcoder.make(found, make.EXPLICIT)  # by another
         transcoder.drop(again)
-        assert transcoder._idle[0] is not worker
+        assert transcoder.workers.idle[0] is not worker
 
 
 def test_one_that_takes_too_long_is_given_up(tmp_path: pathlib.Path) -> None:
     found = item(tmp_path, encoded.encoded(make.RLE, tmp_path))
     limits = transcoding.Limits(seconds=0.3)
     with transcoding.Transcoder(tmp_path, processes=1, limits=limits) as transcoder:
-        worker = transcoding._Worker(60.0)
-        transcoder._idle.append(worker)
+        worker = workers.Worker(transcoding.KIND, 60.0)
+        transcoder.workers.idle.append(worker)
         os.kill(worker.process.pid, signal.SIGSTOP)
         with pytest.raises(errors.TranscodingFailed, match="took longer than"):
             transcoder.make(found, make.EXPLICIT)
@@ -156,7 +156,7 @@ def test_one_that_needs_more_memory_than_it_may_is_refused(tmp_path: pathlib.Pat
     with transcoding.Transcoder(tmp_path, processes=1, limits=limits) as transcoder:
         with pytest.raises(errors.BadData, match="more than 8 MB of memory"):
             transcoder.make(item(tmp_path, made), make.EXPLICIT)
-        (worker,) = transcoder._idle
+        (worker,) = transcoder.workers.idle
         assert worker.lives
 
 
@@ -166,13 +166,13 @@ def test_a_worker_that_had_nothing_to_do_is_replaced_silently(tmp_path: pathlib.
     with transcoding.Transcoder(tmp_path, processes=1, limits=limits) as transcoder:
         for _ in range(2):
             transcoder.drop(transcoder.make(found, make.EXPLICIT))
-            (worker,) = transcoder._idle
+            (worker,) = transcoder.workers.idle
             assert worker.process.wait(30) == 0
 
 
 def test_a_worker_ends_with_who_asked_it() -> None:
     """However that ends: the system closes its socket."""
-    worker = transcoding._Worker(600.0)
+    worker = workers.Worker(transcoding.KIND, 600.0)
     worker._socket.close()
     assert worker.process.wait(30) == 0
 
