@@ -36,6 +36,7 @@ COMMANDS = {
     "worklist": "worklist",
     "steps": "steps",
     "edit": "edit",
+    "convert": "convert",
     "rules": "rules",
     "replay": "replay",
     "schedules": "schedules",
@@ -93,14 +94,21 @@ def main() -> None:
 
 def _plainly(words: Sequence[str]) -> bool:
     """Do what the words say where they need no explaining; whether that was done."""
-    if words[:1] != ["edit"]:
+    if not words or words[0] not in ("edit", "convert"):
         return False
-    from node.commands import editing, plain
+    from node.commands import plain
 
-    asked = plain.edit(words[1:])
+    asked = plain.edit(words[1:]) if words[0] == "edit" else plain.convert(words[1:])
     if asked is None:
         return False
-    editing.run(**asked)
+    if words[0] == "edit":
+        from node.commands import editing
+
+        editing.run(**asked)
+    else:
+        from node.commands import converting
+
+        converting.run(**asked)
     return True
 
 

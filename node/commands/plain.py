@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -37,18 +37,55 @@ EDIT = {
 }
 
 
+CONVERT = {
+    "--to": ("to", Kind.TEXT),
+    "--order": ("order", Kind.TEXT),
+    "--split": ("split", Kind.TEXT),
+    "--template": ("template", Kind.TEXT),
+    "--series": ("series", Kind.TEXTS),
+    "--stack": ("stacks", Kind.TEXTS),
+    "--scaling": ("scaling", Kind.TEXT),
+    "--correct-tilt": ("tilt", Kind.FLAG),
+    "--complete": ("whole", Kind.FLAG),
+    "--option": ("given", Kind.TEXTS),
+    "--name": ("name", Kind.TEXT),
+    "--force": ("force", Kind.FLAG),
+    "--json": ("as_json", Kind.FLAG),
+    "--quiet": ("quiet", Kind.FLAG),
+    "-q": ("quiet", Kind.FLAG),
+}
+
+
 def edit(words: Sequence[str]) -> dict[str, Any] | None:
     """What `editing.run` is to be called with for the words behind `edit`; None when they are not plain."""
+    read = _read(words, EDIT)
+    if read is None or not read[0]:
+        return None
+    return {"paths": [pathlib.Path(word) for word in read[0]], **read[1]}
+
+
+def convert(words: Sequence[str]) -> dict[str, Any] | None:
+    """What `converting.run` is to be called with for the words behind `convert`; None as above."""
+    read = _read(words, CONVERT)
+    if read is None or len(read[0]) < 2:
+        return None
+    return {"paths": read[0], **read[1]}
+
+
+def _read(
+    words: Sequence[str], options: Mapping[str, tuple[str, Kind]]
+) -> tuple[list[str], dict[str, Any]] | None:
+    """The words that are no options, and what the options say."""
     given: dict[str, Any] = {}
-    paths: list[pathlib.Path] = []
+    others: list[str] = []
     rest = iter(words)
     for word in rest:
         if not word.startswith("-"):
-            paths.append(pathlib.Path(word))
+            others.append(word)
             continue
         option, attached, value = word.partition("=")
-        name, kind = EDIT.get(option, ("", Kind.FLAG))
-        if not name or (attached and kind is Kind.FLAG):
+        name, kind = options.get(option, ("", Kind.FLAG))
+        if not name or (attached and (kind is Kind.FLAG or not option.startswith("--"))):
             return None
         if kind is Kind.FLAG:
             given[name] = True
@@ -61,4 +98,4 @@ def edit(words: Sequence[str]) -> dict[str, Any] | None:
             given.setdefault(name, []).append(value)
         else:
             given[name] = pathlib.Path(value) if kind is Kind.PATH else value
-    return {"paths": paths, **given} if paths else None
+    return others, given
