@@ -1,0 +1,243 @@
+"""DICOM: a series of single-frame objects in the class of the series that the volume comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from node import errors
+from node.dicom import uids
+from node.formats import base, building, classic, derived, identity, stored, whole
+from node.volume import image
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_SAMPLE = 1 << 16  # voxels that a window is found from
+
+
+class Classic:
+    """Writes one file for each slice; reads a folder of them."""
+
+    suffixes: tuple[str, ...] = ()
+
+    def __init__(self, name: str, about: str, *, capture: bool) -> None:
+        self.name = name
+        self.about = about
+        self._capture = capture  # always as secondary capture
+
+    def check(self, options: Mapping[str, str]) -> str | None:
+        """What is wrong with options, in a sentence."""
+        return derived.check(options, self.name)
+
+    def write(
+        self,
+        made: image.Image,
+        target: pathlib.Path,
+        options: Mapping[str, str],
+        progress: base.Progress | None = None,
+    ) -> base.Written:
+        """Write a folder of files, one for each slice."""
+        chosen = derived.parse(options, self.name)
+        placed = identity.placed(made, chosen)
+        sop_class = classic.class_of(placed, capture=self._capture)
+        writing = _Writing(placed, chosen, sop_class)
+        with folder(target) as new:
+            writing.write(new, progress)
+        return base.Written((target,), writing.notes)
+
+    def read(self, paths: Sequence[pathlib.Path]) -> image.Image:
+        """Read the one volume that files or folders hold."""
+        return read(paths)
+
+
+def read(paths: Sequence[pathlib.Path]) -> image.Image:
+    """The one volume in DICOM files; BadData when there is none, or more than one."""
+    from node.loading import headers, voxels  # the format is written more often than read by this way
+    from node.volume import sort
+
+    with headers.opened([str(path) for path in paths]) as files:
+        stacks = sort.sort(headers.read(files)).stacks
+        if len(stacks) != 1:
+            raise errors.BadData(f"{paths[0]} holds {len(stacks) or 'no'} volumes, not one")
+        return voxels.image(stacks[0])
+
+
+class folder:  # noqa: N801  # used as `with folder(...)`
+    """A folder whose files are all there or none: made beside its place and moved there at the end."""
+
+    def __init__(self, target: pathlib.Path) -> None:
+        self._target = target
+        self._new = target.with_name(f".{target.name}.{os.getpid()}.new")
+
+    def __enter__(self) -> pathlib.Path:
+        try:
+            shutil.rmtree(self._new, ignore_errors=True)
+            self._new.mkdir(parents=True)
+        except OSError as error:
+            raise whole.failed(self._target, error) from error
+        return self._new
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._move()
+        except OSError as error:
+            raise whole.failed(self._target, error) from error
+        finally:
+            shutil.rmtree(self._new, ignore_errors=True)
+
+    def _move(self) -> None:
+        if not self._target.exists():
+            self._new.replace(self._target)
+            return
+        for one in sorted(self._new.iterdir()):  # a folder that is there keeps what else is in it
+            one.replace(self._target / one.name)
+
+
+def series_uid(placed: identity.Placed, options: derived.Options, voxels: Array, kind: str) -> str:
+    """The same for the same voxels, template and options, and for nothing else."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr((voxels.shape, voxels.dtype.str)).encode())
+    digest.update(repr((placed.image.slope, placed.image.intercept, placed.grid)).encode())
+    digest.update(np.ascontiguousarray(voxels).data.cast("B"))
+    template = placed.template
+    held = sorted({frame.row for frame in placed.frames})
+    named = [] if template is None else [template.table.source(row).sop_instance for row in held if row >= 0]
+    return uids.derived("", "series", kind, placed.image.label, digest.hexdigest(), *named, *options.words)
+
+
+class _Writing:
+    """One volume on its way into files."""
+
+    def __init__(self, placed: identity.Placed, options: derived.Options, sop_class: str) -> None:
+        self._placed = placed
+        self._options = options
+        self._class = sop_class
+        self._voxels = placed.image.voxels()
+        self._turned = placed.fit.view(self._voxels, colour=placed.image.colour)
+        self._uid = self._series_uid()
+        self._how = None if options.scale == "slice" else self._plan(self._limits(self._slices()))
+        self._window: tuple[float, float] | None = None
+        self._cache: tuple[int, building.Elements] | None = None
+        self.notes: tuple[str, ...] = placed.notes
+        template = placed.template
+        if template is not None and sop_class == classic.SECONDARY and not placed.image.colour:
+            self.notes += ("the volume was written as secondary capture",)
+
+    def _series_uid(self) -> str:
+        made, template = self._placed, self._placed.template
+        if not self._options.keep_uids:
+            return series_uid(made, self._options, self._voxels, self._class)
+        rows = [frame.row for frame in made.frames]
+        if template is None or len({template.table.source(row).sop_instance for row in rows}) != len(rows):
+            raise errors.UsageError("keep_uids: the slices are not one for one those of the template's files")
+        return str(template.table["series"][rows[0]])
+
+    def _slices(self) -> Iterator[Array]:
+        for frame in self._placed.frames:
+            yield self._placed.frame_of(self._turned, frame)
+
+    def _limits(self, slices: Iterator[Array]) -> stored.Limits:
+        return stored.limits(slices)
+
+    def _plan(self, found: stored.Limits) -> stored.Stored:
+        made = self._placed.image
+        wide = self._class in classic.OWN
+        if made.colour:
+            if made.dtype != np.uint8:
+                raise errors.UsageError(
+                    f"colour of {made.dtype} cannot be written: scale it to 8 bits before"
+                )
+            wide = False
+        return stored.plan(
+            made.dtype, found, made.slope, made.intercept, wide=wide, zero=self._class == classic.PET
+        )
+
+    def write(self, target: pathlib.Path, progress: base.Progress | None) -> None:
+        """Write every slice."""
+        frames = self._placed.frames
+        width = max(5, len(str(len(frames))))
+        self._window = classic.span(self._placed.image, self._options, self._sample())
+        for number, frame in enumerate(frames):
+            self._write_slice(target / f"{number + 1:0{width}d}.dcm", number, frame)
+            if progress is not None:
+                progress(number + 1, len(frames), "slices")
+        if self._how is not None and self._how.note:
+            self.notes += (self._how.note,)
+        elif self._how is None and self._placed.image.dtype.kind == "f":
+            self.notes += ("values were scaled to 16 bits, slice by slice",)
+
+    def _sample(self) -> Array:
+        """Voxels from all over the volume."""
+        flat = self._voxels.reshape(-1)
+        found: Array = flat[:: max(1, flat.size // _SAMPLE)]
+        return found
+
+    def _template(self, row: int) -> building.Elements:
+        """The header of the data set that a row is of; of many rows in one it is read once."""
+        template = self._placed.template
+        if template is None or row < 0:
+            return building.Elements({}, ())
+        at = int(template.table["source"][row])
+        if self._cache is None or self._cache[0] != at:
+            self._cache = (at, building.read(template.table.sources[at], private=self._options.private))
+        return self._cache[1]
+
+    def _write_slice(self, path: pathlib.Path, number: int, frame: identity.Frame) -> None:
+        placed, options = self._placed, self._options
+        voxels = placed.frame_of(self._turned, frame)
+        how = self._how or self._plan(stored.limits([voxels]))
+        one = how.cast(voxels)
+        before = self._template(frame.row)
+        made = classic.kept(before, self._class)
+        if self._class == classic.SECONDARY and placed.template is None:
+            made.set(0x00080005, building.UTF8)
+            made.sets = (building.UTF8,)
+        if 0x00080008 in before:
+            made.held[0x00080008] = before.held[0x00080008]
+        classic.series(made, placed, options, self._class, self._uid)
+        made.set(0x00080016, self._class)
+        instance = before.text(0x00080018) if options.keep_uids else uids.derived("", self._uid, str(number))
+        made.set(0x00080018, instance)
+        made.set(0x00200013, number + 1)
+        self._where_and_when(made, frame)
+        classic.pixels(made, how, one.shape, before)
+        if one.ndim == 2:
+            classic.rescale(made, how, self._class, placed.image.unit, before)
+            classic.extremes(made, one)
+            same = self._class == classic.CT and not how.note
+            classic.window(made, self._window, options, same=same or options.keep_uids)
+        if not options.keep_uids:
+            classic.sources(made, placed, [frame.row] if frame.row >= 0 else [])
+        head, data, pad = building.native(one.data.cast("B"), "OB" if one.itemsize == 1 else "OW")
+        target = derived.COMPRESSIONS.get(options.compress, building.EXPLICIT)
+        building.write(path, self._class, instance, (made.bytes(), head, data, pad), target)
+
+    def _where_and_when(self, made: building.Elements, frame: identity.Frame) -> None:
+        placed = self._placed
+        classic.place(made, placed, frame, self._class)
+        leading = classic.leading_of(placed)
+        shape = tuple(len(axis.values) for axis in leading)
+        if leading and (self._class == classic.SECONDARY or not self._same_volume(frame)):
+            number = int(np.ravel_multi_index(frame.index, shape))
+            classic.moment(made, leading, frame.index, number, int(np.prod(shape)))
+        if self._class == classic.MR:
+            classic.diffusion(made, placed, frame.row)
+
+    def _same_volume(self, frame: identity.Frame) -> bool:
+        """Whether the template has the very volumes of the image, though not this slice of them."""
+        template = self._placed.template
+        return template is not None and template.order.shape[:-1] == tuple(
+            len(axis.values) for axis in classic.leading_of(self._placed)
+        )
+
+
+FORMAT: base.Format = Classic(
+    "dicom", "DICOM, one file for each slice, in the template's class", capture=False
+)

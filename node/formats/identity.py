@@ -1,0 +1,266 @@
+"""Whose a volume is: the frames of a series that it takes its identity from, one for each of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from node import errors
+from node.formats import axes, derived
+from node.volume import geometry, image, onto, stack, table
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Template:
+    """A series, sorted."""
+
+    table: table.Table  # its frames
+    order: Array  # rows of the table in the shape (..., slice); -1: missing
+    leading: tuple[stack.Axis, ...]  # axes before the slices
+    grid: geometry.Geometry | None  # None: nothing says where it lies
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frame:
+    """One slice of the volume, and the frame of the template that its header comes from."""
+
+    index: tuple[int, ...]  # its place along the leading axes
+    slice: int  # its place among the slices, after the turn
+    row: int  # of the template's table; -1: there is no template
+    own: bool  # the frame is of the same slice, volume and time
+    place: bool  # the frame is of the same slice
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Placed:
+    """A volume with its identity."""
+
+    image: image.Image  # as it was given
+    fit: onto.Fit  # how its voxels must be turned
+    shape: onto.Three  # slices, rows, columns after that
+    grid: geometry.Geometry | None  # of the voxels so turned
+    leading: tuple[stack.Axis, ...]  # axes before the slices
+    template: Template | None  # None: nobody's
+    frames: tuple[Frame, ...]  # in the order of the voxels: slices fastest
+    exact: bool  # slices lie where the headers say, even where the grid is only their mean
+    notes: tuple[str, ...] = ()
+
+    def position(self, frame: Frame) -> geometry.Vector | None:
+        """Where the first voxel of a slice lies."""
+        if self.grid is None:
+            return None
+        there = self.grid.at(frame.slice, 0, 0)
+        if self.template is None or frame.row < 0 or not frame.place:
+            return there
+        said = self.template.table["position"][frame.row]
+        if not np.isfinite(said).all():
+            return there
+        return _nearby(self.grid, there, said, exact=self.exact)
+
+    def frame_of(self, turned: Array, frame: Frame) -> Array:
+        """The voxels of one slice out of the turned array."""
+        found: Array = turned[(*frame.index, frame.slice)]
+        return found
+
+
+def _nearby(grid: geometry.Geometry, there: geometry.Vector, said: Array, *, exact: bool) -> geometry.Vector:
+    """The position in the header, moved within its plane to where a cropped slice begins.
+
+    The grid knows a position to single precision at worst, and of slices at unequal distances only the mean.
+    """
+    away = np.array(there) - said
+    normal = np.array(grid.normal)
+    across = float(away @ normal)
+    within = away - normal * across
+    steps, *_ = np.linalg.lstsq(np.array([grid.row, grid.column]).T, within, rcond=None)
+    whole = np.rint(steps)
+    apart = float(np.linalg.norm(within - whole[0] * np.array(grid.row) - whole[1] * np.array(grid.column)))
+    if apart > 0.02 * min(grid.spacing[1:]):
+        return there
+    if abs(across) > 1e-2 * max(grid.spacing[0], 1e-3) and not exact:
+        return there
+    x, y, z = (float(v) for v in said + whole[0] * np.array(grid.row) + whole[1] * np.array(grid.column))
+    return x, y, z
+
+
+def placed(made: image.Image, options: derived.Options) -> Placed:
+    """Find the template of an image and lay the image on it; UsageError when it does not fit."""
+    if options.template:
+        return _on_template(made, options)
+    if made.table is not None and made.rows is not None and _sourced(made.table) and (made.rows >= 0).any():
+        rows = np.broadcast_to(made.rows, _frames_shape(made))
+        own = Template(made.table, rows, axes.leading(made), made.geometry)
+        frames = _frames(made, own, onto.AS_IT_IS, rows.shape[-1], own_frames=True)
+        exact = made.verdict in (stack.Verdict.UNEQUAL, stack.Verdict.GAPS)
+        return Placed(
+            made, onto.AS_IT_IS, _spatial(made), made.geometry, axes.leading(made), own, frames, exact
+        )
+    frames = tuple(
+        Frame(index[:-1], index[-1], -1, own=False, place=False) for index in np.ndindex(_frames_shape(made))
+    )
+    note = "no template was given: the objects have neither a patient nor a study that exists"
+    return Placed(
+        made, onto.AS_IT_IS, _spatial(made), made.geometry, axes.leading(made), None, frames, False, (note,)
+    )
+
+
+def _sourced(found: table.Table) -> bool:
+    """Whether the table speaks of DICOM files that can be read."""
+    return bool(found.sources) and all(source.sop_instance for source in found.sources)
+
+
+def _spatial(made: image.Image) -> onto.Three:
+    slices, rows, columns = made.shape[-4:-1] if made.colour else made.shape[-3:]
+    return slices, rows, columns
+
+
+def _frames_shape(made: image.Image) -> tuple[int, ...]:
+    return made.shape[: -3 if made.colour else -2]
+
+
+def _on_template(made: image.Image, options: derived.Options) -> Placed:
+    template, fit, own_positions = _chosen(made, options)
+    shape = fit.shape(_spatial(made))
+    notes: list[str] = []
+    grid = template.grid if made.geometry is None else fit.grid(made.geometry, _spatial(made))
+    if made.geometry is None:
+        notes.append("the volume does not say where it lies; it was given the template's grid")
+    elif template.grid is not None and not own_positions:
+        grid = _snapped(template.grid, fit)
+    frames = _frames(made, template, fit, shape[0], own_frames=_same_leading(made, template))
+    notes += _said(made, template, fit, shape[0], own_positions=own_positions)
+    return Placed(
+        made, fit, shape, grid, axes.leading(made), template, frames, not own_positions, tuple(notes)
+    )
+
+
+def _snapped(grid: geometry.Geometry, fit: onto.Fit) -> geometry.Geometry:
+    """The template's own grid from the voxel on where the volume begins, in its full precision."""
+    return dataclasses.replace(grid, origin=grid.at(*(float(step) for step in fit.shift)))
+
+
+def _chosen(made: image.Image, options: derived.Options) -> tuple[Template, onto.Fit, bool]:
+    """The stack of the template that the image lies on; whether its own positions count."""
+    found = load(options.template)
+    fitting: list[tuple[Template, onto.Fit]] = []
+    why: list[str] = []
+    for one in found:
+        try:
+            fitting.append((one, _fit(made, one)))
+        except errors.UsageError as fault:
+            why.append(str(fault))
+    if fitting:
+        template, fit = min(fitting, key=lambda pair: _unlike(made, *pair))
+        best = [one for one, other in fitting if _unlike(made, one, other) == _unlike(made, template, fit)]
+        series = {one.table["series"][one.order.max()] for one in best}
+        if len(series) > 1:
+            raise errors.UsageError(
+                f"the volume fits {len(series)} series of the template equally: give a folder with one"
+            )
+        return template, fit, False
+    if options.geometry != "own" or made.geometry is None:
+        raise errors.UsageError(why[0])
+    template = found[0]
+    turn = onto.AS_IT_IS if template.grid is None else onto.turned(made.geometry, template.grid)
+    return template, turn, True
+
+
+def _fit(made: image.Image, template: Template) -> onto.Fit:
+    if made.geometry is None or template.grid is None:
+        row = int(template.order.max())
+        size = tuple(float(template.table[name][row]) for name in ("rows", "columns"))
+        mine = _spatial(made)
+        if size != mine[1:] or template.order.shape[-1] != mine[0]:
+            raise errors.UsageError(
+                f"the volume has {mine[0]} slices of {mine[1]} x {mine[2]}, the template"
+                f" {template.order.shape[-1]} of {size[0]:.0f} x {size[1]:.0f}, and nothing says where"
+            )
+        return onto.AS_IT_IS
+    return onto.onto(made.geometry, _spatial(made), template.grid, "the template")
+
+
+def _unlike(made: image.Image, template: Template, fit: onto.Fit) -> tuple[int, ...]:
+    """How much a template differs from the image; the least fits best."""
+    slices = fit.shape(_spatial(made))[0]
+    away = abs(template.order.shape[-1] - slices) + abs(fit.shift[0])
+    return (away, abs(int(np.prod(template.order.shape[:-1])) - int(np.prod(_frames_shape(made)[:-1]))))
+
+
+def load(paths: tuple[str, ...]) -> tuple[Template, ...]:
+    """The stacks of a template series, from files or folders."""
+    from node.loading import headers  # reads files: only where a template is asked for
+    from node.volume import sort
+
+    with headers.opened(paths) as files:
+        found = headers.read(files)
+    stacks = sort.sort(found).stacks
+    if not stacks:
+        why = f": {found.skipped[0].why.value}" if found.skipped else ""
+        raise errors.UsageError(f"the template {paths[0]} holds no images{why}")
+    return tuple(Template(one.table, one.order, one.axes[:-1], one.geometry) for one in stacks)
+
+
+def _same_leading(made: image.Image, template: Template) -> bool:
+    return _frames_shape(made)[:-1] == template.order.shape[:-1]
+
+
+def _frames(
+    made: image.Image, template: Template, fit: onto.Fit, slices: int, *, own_frames: bool
+) -> tuple[Frame, ...]:
+    """For each slice the template's frame at the same place and time, or the nearest that there is."""
+    lead = _frames_shape(made)[:-1]
+    order = template.order.reshape(-1, template.order.shape[-1])
+    held = [np.flatnonzero(one >= 0) for one in order]
+    any_volume = next(at for at, one in enumerate(held) if len(one))
+    out: list[Frame] = []
+    for number, index in enumerate(np.ndindex(lead)):
+        volume = number if own_frames else min(_volume(made, template, index), len(order) - 1)
+        if not len(held[volume]):
+            volume = any_volume
+        for at in range(slices):
+            there = at + fit.shift[0]
+            nearest = int(held[volume][np.argmin(np.abs(held[volume] - there))])
+            place = nearest == there
+            own = place and own_frames and volume == number
+            out.append(Frame(tuple(index), at, int(order[volume][nearest]), own=own, place=place))
+    return tuple(out)
+
+
+def _volume(made: image.Image, template: Template, index: tuple[int, ...]) -> int:
+    """Which volume of the template is nearest to one of the image: by the axes of the same name."""
+    if not template.leading:
+        return 0
+    names = [axis.name for axis in axes.leading(made)]
+    place = []
+    for axis in template.leading:
+        if axis.name in names:
+            mine = axes.leading(made)[names.index(axis.name)].values[index[names.index(axis.name)]]
+            apart = np.abs(np.asarray(axis.values, dtype=float) - float(mine))
+            place.append(int(np.argmin(np.where(np.isfinite(apart), apart, np.inf))))
+        else:
+            place.append(0)
+    return int(np.ravel_multi_index(place, template.order.shape[:-1]))
+
+
+def _said(
+    made: image.Image, template: Template, fit: onto.Fit, slices: int, *, own_positions: bool
+) -> list[str]:
+    notes = []
+    mine, theirs = _frames_shape(made)[:-1], template.order.shape[:-1]
+    if own_positions:
+        notes.append("the volume does not lie on the template's grid; its own positions were written")
+    if slices != template.order.shape[-1] or fit.shift[0]:
+        notes.append(
+            f"the volume has {slices} slices, the template {template.order.shape[-1]};"
+            " each has the header of the nearest"
+        )
+    if mine != theirs:
+        notes.append(
+            f"the volume has {int(np.prod(mine))} volumes, the template {int(np.prod(theirs))};"
+            " each has the headers of the nearest"
+        )
+    return notes
