@@ -50,7 +50,7 @@ def indexed(header: headers.Header, shape: tuple[int, ...], key: Any) -> headers
 
 
 def _plain(part: Any) -> bool:
-    """Whether such an index gives voxels in no grid: masks of several dimensions, arrays of indices of them."""
+    """Whether such an index gives voxels in no grid: masks and arrays of several dimensions."""
     if part is None or part is Ellipsis or isinstance(part, slice):
         return False
     if isinstance(part, bool | np.bool_):

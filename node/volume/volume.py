@@ -295,7 +295,7 @@ class Volume(np.ndarray[Any, np.dtype[Any]]):
         if header is None:
             return made
         unit = functions.unit_of(ufunc.__name__, inputs, [one is not None for one in parts], header.unit)
-        header = dataclasses.replace(functions.unscaled(header), unit=unit)
+        header = functions.unscaled(dataclasses.replace(header, unit=unit))
         if isinstance(made, tuple):
             return tuple(self._wrapped(one, header) for one in made)
         return self._wrapped(made, header)
