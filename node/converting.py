@@ -48,6 +48,9 @@ class Request:
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the format
     name: str = ""  # pattern of names below the folder; "": from the number and description of the series
     force: bool = False  # what is there is replaced
+    ours: frozenset[str] | None = None  # what is there may be replaced where it is one of these files below
+    # `out`; in the place of others nothing is put, but beside them, with a number
+    parts: pathlib.Path | None = None  # where what is not whole lies, on the same disk; None: beside it
     durable: bool = False  # what was made is on the disk when this is over
 
 
@@ -97,6 +100,17 @@ class Report:
             for note in one.notes:
                 yield f"  {note}"
         yield from told(self.left)
+
+    @classmethod
+    def of(cls, words: Mapping[str, Any]) -> Report:
+        """From what `as_json` gave."""
+        lists = ("paths", "shape", "axes", "notes")
+        made = [
+            Made(**{key: tuple(value) if key in lists else value for key, value in one.items()})
+            for one in words["made"]
+        ]
+        left = [table.Skipped(one["name"], table.Why(one["why"]), one["detail"]) for one in words["left_out"]]
+        return cls(tuple(made), tuple(left))
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
@@ -215,9 +229,11 @@ class _Making:
             )
         named: dict[pathlib.PurePath, _Job] = {}
         for job in self._jobs:
-            name = outputs.free(job.name, named)
+            name = outputs.free(job.name, named, self._others)
             named[name] = job
-            if not self._request.force and (there := outputs.there(self._target(name))) is not None:
+            if self._request.force or self._request.ours is not None:
+                continue
+            if (there := outputs.there(self._target(name))) is not None:
                 raise outputs.taken(there)
         for name, job in named.items():
             self._each(name, job)
@@ -265,11 +281,13 @@ class _Making:
 
     def _name(self, one: stack.Stack) -> pathlib.PurePath:
         row = one.first
-        if self._request.name:
-            texts = {word: (_text(one.table[word][row]),) for word in outputs.keywords(self._request.name)}
-            return outputs.patterned(self._request.name, texts, one.label)
+        pattern = self._request.name
+        texts = {word: (_text(one.table[word][row]),) for word in outputs.keywords(pattern)}
+        if pattern and not pattern.endswith("/"):
+            return outputs.patterned(pattern, texts, one.label)
         number = float(one.table["series_number"][row])
-        return pathlib.PurePath(outputs.usual(number, str(one.table["series_description"][row]), one.label))
+        name = outputs.usual(number, str(one.table["series_description"][row]), one.label)
+        return outputs.patterned(pattern[:-1], texts, "") / name if pattern else pathlib.PurePath(name)
 
     def _leave(self, name: pathlib.PurePath | str, why: table.Why, detail: str) -> None:
         self._left.append(table.Skipped(str(name), why, detail))
@@ -277,9 +295,15 @@ class _Making:
     def _write(self, got: image.Image, name: pathlib.PurePath) -> base.Written:
         """Have the format write it apart, then give what it made its names."""
         target = self._target(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        outputs.sweep(target.parent)
-        with outputs.work(target.parent) as apart:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise errors.StorageFailed(
+                f"{self._request.out} cannot be written to ({error.strerror or error})"
+            ) from error
+        parts = self._request.parts or target.parent
+        outputs.sweep(parts)
+        with outputs.work(parts) as apart:
             written = self._format.write(got, apart / target.name, self._options, self._progress)
             if self._request.durable:
                 _synced(written.paths)
@@ -289,13 +313,27 @@ class _Making:
                 place = target.parent / path.relative_to(apart)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    outputs.move(path, place, replace=self._request.force)
+                    outputs.move(path, place, replace=self._replaces(place))
                 except errors.UsageError as error:
                     raise _Taken(str(error)) from None
                 paths.append(place)
         if self._request.durable:
             _synced((target.parent,), inside=False)
         return base.Written(tuple(reversed(paths)), written.notes)
+
+    def _replaces(self, place: pathlib.Path) -> bool:
+        ours = self._request.ours
+        if ours is None:
+            return self._request.force
+        return place.relative_to(self._request.out).as_posix() in ours
+
+    def _others(self, name: pathlib.PurePath) -> bool:
+        """Whether the name is taken by what is not ours."""
+        ours = self._request.ours
+        if ours is None:
+            return False
+        there = outputs.there(self._request.out / name)
+        return there is not None and there.relative_to(self._request.out).as_posix() not in ours
 
     def _target(self, name: pathlib.PurePath) -> pathlib.Path:
         out = self._request.out

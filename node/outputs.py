@@ -13,7 +13,7 @@ import pathlib
 import secrets
 import shutil
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from node import errors
 
@@ -51,14 +51,18 @@ def keywords(pattern: str) -> tuple[str, ...]:
         return ()
     from node.send import template
 
-    return template.Template(pattern).keywords
+    return template.Template(pattern.removesuffix("/")).keywords
 
 
-def free(name: pathlib.PurePath, taken: Collection[pathlib.PurePath]) -> pathlib.PurePath:
+def free(
+    name: pathlib.PurePath,
+    taken: Collection[pathlib.PurePath],
+    others: Callable[[pathlib.PurePath], bool] = lambda _: False,
+) -> pathlib.PurePath:
     """The name, or it with a number where it is taken."""
     for number in range(1, _SAME_NAME):
         found = name if number == 1 else name.with_name(f"{name.name}-{number}")
-        if found not in taken:
+        if found not in taken and not others(found):
             return found
     raise errors.UsageError(f"{_SAME_NAME} volumes would have the same name: give another pattern")
 

@@ -52,6 +52,7 @@ class Pool:
         self._kind = kind
         self._patience = patience
         self._free = processes  # workers that may still be started or taken
+        self._busy: set[Worker] = set()
         self._changed = threading.Condition()
         self._closed = False
 
@@ -62,6 +63,8 @@ class Pool:
         """
         while True:
             worker = self._take()
+            with self._changed:
+                self._busy.add(worker)
             keep = False
             try:
                 answer = worker.ask(request, given, seconds)
@@ -71,6 +74,12 @@ class Pool:
                 continue
             finally:
                 self._give(worker, keep=keep)
+
+    def cut(self) -> None:
+        """End those that are at work; who waits for one is told that it was killed."""
+        with self._changed:
+            for worker in self._busy:
+                worker.kill()
 
     def close(self) -> None:
         """End the workers; one that is busy ends with what it does."""
@@ -108,6 +117,7 @@ class Pool:
     def _give(self, worker: Worker, *, keep: bool) -> None:
         keep = keep and worker.jobs < self._patience.jobs
         with self._changed:
+            self._busy.discard(worker)
             keep = keep and not self._closed
             if keep:
                 self.idle.append(worker)
@@ -176,10 +186,14 @@ class Worker:
     def end(self) -> None:
         """End it whatever it does, with what it started."""
         self._socket.close()
+        self.kill()
+        self.process.wait()
+
+    def kill(self) -> None:
+        """Kill it, with what it started; from any thread."""
         # It leads a session of its own, so that its number names whatever it started too.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")

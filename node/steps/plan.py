@@ -15,7 +15,7 @@ from typing import Protocol
 
 from node import errors, model, orders
 from node.send import base
-from node.steps import coerce, compress, outgoing
+from node.steps import coerce, compress, convert, outgoing
 
 
 class Step(Protocol):
@@ -70,6 +70,8 @@ class Plan:
             if (wrong := check(step, coercions)) is not None:
                 raise errors.UsageError(wrong)
             made.append(KINDS[step.step].make(step.options, coercions))
+        if wrong := _whole(made[: len(steps)]):
+            raise errors.UsageError(wrong)
         if len({isinstance(one, compress.Step) for one in made if one.renames}) > 1:
             raise errors.UsageError(
                 "compression with loss gives an instance a new UID, and so does a coercion of this plan: "
@@ -81,6 +83,11 @@ class Plan:
     def renames(self) -> bool:
         """Whether what goes out may have another SOP Instance UID than what is held."""
         return any(step.renames for step in self.steps)
+
+    @property
+    def conversion(self) -> convert.Step | None:
+        """What the series becomes as a whole, once all else is done to its instances; None: nothing."""
+        return next((step for step in self.steps if isinstance(step, convert.Step)), None)
 
     def item(self, item: base.Item) -> base.Item:
         """The item as it goes out; raises errors.NodeError with the reason when it cannot."""
@@ -100,6 +107,18 @@ class Plan:
     def describe(self) -> list[str]:
         """What is done, a sentence for each step."""
         return [step.describe() for step in self.steps]
+
+
+def _whole(steps: Sequence[Step]) -> str | None:
+    """What is wrong with a conversion among the steps of a route, in a sentence; None: nothing."""
+    whole = [isinstance(step, convert.Step) for step in steps]
+    if not any(whole):
+        return None
+    if any(whole[:-1]):
+        return "a convert step is the last one: what is done to instances is done before"
+    if any(isinstance(step, compress.Step) for step in steps):
+        return "what is converted is not compressed before: take the compress step out"
+    return None
 
 
 class Plans:
@@ -167,6 +186,7 @@ def _make_coerce(options: Mapping[str, object], coercions: Mapping[str, model.Co
 
 KINDS: Mapping[str, Kind] = {
     "coerce": Kind(_check_coerce, _make_coerce),
+    "convert": Kind(lambda options, _: convert.check(options), lambda options, _: convert.Step.of(options)),
     "compress": Kind(
         lambda options, _: compress.check(options), lambda options, _: compress.Step.of(options)
     ),
