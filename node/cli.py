@@ -37,6 +37,7 @@ COMMANDS = {
     "steps": "steps",
     "edit": "edit",
     "convert": "convert",
+    "preview": "preview",
     "rules": "rules",
     "replay": "replay",
     "schedules": "schedules",

@@ -15,6 +15,7 @@ from node.volume import geometry, image, stack
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST = 1 << 46  # bytes of one image; what claims more has a header that lies
+MOST_READ = 1 << 32  # bytes of a file, or of a part of it unpacked, that is read as a whole
 _UNITS = {"time": "s", "b": "s/mm2", "te": "ms", "ti": "ms", "tr": "ms", "trigger": "ms", "fa": "deg"}
 
 
