@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -209,6 +209,26 @@ def load() -> None:
 
     for name in ("jpeg8", "jpegls", "jpeg2k", "jpegxl", "packbits"):
         getattr(imagecodecs, f"{name}_decode")
+
+
+_LIBRARIES: Mapping[Callable[..., Any], str] = {
+    _decode_jpeg: "jpeg8",
+    _decode_jpeg_ls: "jpegls",
+    _decode_jpeg_2000: "jpeg2k",
+    _decode_jpeg_xl: "jpegxl",
+    _decode_rle: "packbits",
+}
+
+
+def prepare(syntaxes: Iterable[str]) -> None:
+    """Load the libraries of these transfer syntaxes, and no others."""
+    import imagecodecs
+
+    for one in syntaxes:
+        codec = DECODERS.get(one)
+        name = None if codec is None else _LIBRARIES.get(codec.decode)
+        if name is not None:
+            getattr(imagecodecs, f"{name}_decode")
 
 
 def decode(coded: str, data: bytes, shown: pixels.Pixels) -> tuple[Array, str]:

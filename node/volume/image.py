@@ -20,13 +20,16 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Spans:
     """Where the voxels of an image lie in files, so that they can be copied without being looked at.
 
-    Only where the bytes in the files are the very bytes of `Image.voxels()`: little endian, each frame whole.
+    Only where the bytes in the files are the very bytes of `Image.voxels()`, little endian, each frame whole,
+    or are so wherever values lie within `limits`.
     """
 
     paths: tuple[str, ...]  # the files
     file: Array  # which of `paths`, for each frame in the order of the image
     offset: Array  # where the frame begins in it
     length: int  # bytes of a frame, the same for all
+    limits: tuple[int, int] | None = None
+    # Bits Stored < Bits Allocated: values beyond these may hold an overlay, and `loading.spans` takes it out
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class Kind(enum.Enum):
     TILT = "gantry tilt"
     SPLIT = "split"  # what of the series is in other stacks, and what it differs in
     ORDER = "order"  # how it was ordered, where that was not plain: guessed axes, numbers used
+    PIXELS = "pixels"  # what was done to the voxels, or must be known of them
     HEADER = "header"  # headers that contradict each other: spacing that says other than positions do
 
 
