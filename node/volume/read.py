@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from node.dicom.syntax import Buffer
-from node.volume import table
+from node import errors
+from node.dicom import path as paths
+from node.dicom import pixels as pixel_words
+from node.dicom import reach, scan, values
+from node.dicom import syntax as syntaxes
+from node.dicom import vr as vrs
+from node.dicom import walk as walking
+from node.volume import elements, enhanced, frames, mosaic, table, timing, vendors
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+MOST_FRAMES = 1_000_000  # rows of one data set; the largest real ones have a hundredth
+
+
+class More(Exception):
+    """The header goes on behind what was given of it."""
+
+
+class Left(errors.BadData):
+    """A data set that gives no rows, and the kind of reason."""
+
+    def __init__(self, kind: table.Why, why: str) -> None:
+        super().__init__(why)
+        self.kind = kind
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,6 +43,406 @@ class Rows:
     source: table.Source  # the data set
     count: int  # rows: frames, or tiles of a mosaic
     fixed: Mapping[str, Any]  # columns that are the same in every row: a float, a text, a tuple of floats
-    varying: Mapping[str, Array]  # columns with a value for each row
-    frame: Array | None = None  # frame of each row; None: 0, 1, 2 ...
-    tile: Array | None = None  # tile of each row; None: 0
+    varying: Mapping[str, Array]  # columns with a value for each row; "frame" and "tile" too
+
+
+def rows(
+    buffer: syntaxes.Buffer,
+    base_offset: int,
+    syntax: str,
+    path: str,
+    extra: Sequence[str] = (),
+    *,
+    size: int | None = None,
+) -> Rows:
+    """The rows of the data set that begins at an offset of `buffer`, which is the file from its beginning.
+
+    `buffer` may be only the first part of the file: then `size` are the bytes of the whole file, and `More`
+    is raised when the header goes on behind it. Raises BadData (`Left` with the kind of reason).
+    """
+    whole = len(buffer) if size is None else size
+    table_, place = _walked(buffer, base_offset, syntax, whole)
+    head = elements.Elements(table_)
+    fixed = _fixed(head)
+    shown = _pixels(table_, syntax, place)
+    if shown.frames > MOST_FRAMES:
+        raise Left(table.Why.UNSUPPORTED, f"it has {shown.frames} frames, {MOST_FRAMES} are taken")
+    where = None
+    if not table_.encoding.deflated:
+        where = _place(buffer, place, table_.encoding, syntax, shown, whole)
+    vendor = vendors.maker(head.text(_MANUFACTURER)) if fixed.get("modality") == "MR" else ""
+    wanted = _wanted(tuple(extra))
+    fixed.update(_extra(table_, wanted))
+    varying: dict[str, Array] = {}
+    tiles: table.Mosaic | None = None
+    end = table_.end
+    if place.frames is not None:
+        _enhanced(buffer, place.frames, table_, head, fixed, varying, shown.frames, vendor, wanted)
+    else:
+        vendors.frame(head, vendor, fixed)
+        tiles = mosaic.find(head, vendor, fixed, shown)
+        if tiles is not None:
+            varying.update(mosaic.rows(head, vendor, fixed, tiles))
+        elif shown.frames > 1:
+            frames.fill(head, fixed, varying, shown.frames)
+    if fixed.get("modality") == "MR" and "component" not in fixed and "component" not in varying:
+        found = vendors.component(fixed.get("image_type", ""), head.text(0x00089208))
+        if found:
+            fixed["component"] = found
+    source = table.Source(
+        path=path,
+        offset=base_offset,
+        size=whole - base_offset,
+        syntax=syntax,
+        sop_class=head.text(0x00080016),
+        sop_instance=head.text(0x00080018),
+        pixels=shown,
+        place=where,
+        mosaic=tiles,
+    )
+    count = shown.frames if tiles is None else tiles.tiles
+    return Rows(source, count, fixed, varying)
+
+
+# ---------------------------------------------------------------------------------------- the walk
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Ends:
+    """Where the large parts of a data set begin."""
+
+    frames: int | None  # Per-frame Functional Groups Sequence: its header
+    pixels: int  # what comes behind the header: group 7FE0 or the end
+
+
+_FRAMES, _PIXELS = 0x52009230, 0x7FE00000
+_MANUFACTURER = 0x00080070
+
+
+def _walked(buffer: syntaxes.Buffer, start: int, syntax: str, whole: int) -> tuple[scan.Table, _Ends]:
+    """The elements before those of each frame, and where the large parts begin."""
+    enc = syntaxes.encoding(syntax)
+    partial = len(buffer) < whole
+    if enc.deflated:
+        if partial:
+            raise More
+        made = scan.scan(buffer, syntax, offset=start, stop=_PIXELS)
+        at = made.top.get(_FRAMES)
+        return made, _Ends(None if at is None else made.rows[at][2], made.end)
+    try:
+        found, end = walking.walk(buffer, start, len(buffer), enc, stop=_FRAMES)
+        made = scan.Table(buffer, enc, found, end)
+        tag = _tag(buffer, end, enc)
+        if tag is None and partial:
+            raise More
+        if tag != _FRAMES:
+            if tag is not None and tag < _PIXELS:
+                end = walking.walk(buffer, end, len(buffer), enc, stop=_PIXELS)[1]
+                if partial and _tag(buffer, end, enc) is None:
+                    raise More
+            return made, _Ends(None, end)
+        if partial:
+            raise More
+        begin = end
+        behind = _behind(buffer, begin, enc)
+        end = behind
+        if behind < len(buffer):
+            end = walking.walk(buffer, behind, len(buffer), enc, stop=_PIXELS)[1]
+        return made, _Ends(begin, end)
+    except errors.BadData:
+        if partial:
+            raise More from None
+        raise
+
+
+def _tag(buffer: syntaxes.Buffer, at: int, enc: syntaxes.Encoding) -> int | None:
+    """The tag at a place, None at the end."""
+    if at + 12 > len(buffer):
+        return None
+    order = "little" if enc.order == "<" else "big"
+    head = bytes(buffer[at : at + 4])
+    return int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:], order)  # type: ignore[arg-type]
+
+
+def _behind(buffer: syntaxes.Buffer, at: int, enc: syntaxes.Encoding) -> int:
+    """Where the element behind a sequence begins."""
+    tag, _, offset, length = walking.element_header(buffer, at, len(buffer), enc.explicit, enc.order)
+    if length == vrs.UNDEFINED:
+        return enhanced.items_of(buffer, offset, len(buffer), enc)[1]
+    if offset + length > len(buffer):
+        walking.lie(f"a length of {length} reaches beyond what encloses it", at, tag)
+    return offset + length
+
+
+# ---------------------------------------------------------------------------------------- the pixels
+
+
+def _pixels(made: scan.Table, syntax: str, place: _Ends) -> pixel_words.Pixels:
+    """The image pixel module; what says no rows and columns has no pixels."""
+    if syntax in _VIDEO:
+        raise Left(table.Why.UNSUPPORTED, f"a video ({vrs.uid_name(syntax) or syntax})")
+    if made.find(pixel_words.ROWS) is None or made.find(pixel_words.COLUMNS) is None:
+        raise Left(table.Why.NO_PIXELS, vrs.uid_name(str(made.get(0x00080016))) or "no image")
+    if made.find(pixel_words.STORED) is None and made.find(pixel_words.ALLOCATED) is not None:
+        return _of_floats(made)
+    return pixel_words.describe(made)
+
+
+_VIDEO = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (100, 101, 102, 103, 104, 105, 106, 107, 108)) | {
+    f"1.2.840.10008.1.2.4.{n}.1" for n in (100, 101, 102, 103, 104, 105, 106)
+}
+
+
+def _of_floats(made: scan.Table) -> pixel_words.Pixels:
+    """Float and Double Float Pixel Data have no Bits Stored: all that are allocated count."""
+    head = elements.Elements(made)
+    said = [head.number(tag, "US") for tag in (pixel_words.ROWS, pixel_words.COLUMNS, pixel_words.ALLOCATED)]
+    count = head.number(pixel_words.FRAMES, "IS")
+    if any(not value >= 1 for value in said) or said[2] not in (8, 16, 32, 64):
+        raise errors.BadData(f"rows, columns and bits of {said} cannot be")
+    frames_ = 1 if math.isnan(count) else int(count)
+    if frames_ < 1:
+        raise errors.BadData(f"{frames_} frames cannot be")
+    rows_, columns, bits = map(int, said)
+    photometric = head.text(pixel_words.PHOTOMETRIC) or "MONOCHROME2"
+    return pixel_words.Pixels(rows_, columns, 1, photometric, False, frames_, bits, bits, bits != 8)
+
+
+_KINDS = {0x7FE00008: "float", 0x7FE00009: "double", vrs.PIXEL_DATA: "int"}
+
+
+def _place(
+    buffer: syntaxes.Buffer,
+    ends: _Ends,
+    enc: syntaxes.Encoding,
+    syntax: str,
+    shown: pixel_words.Pixels,
+    whole: int,
+) -> table.Place:
+    """Where the pixels lie; BadData when there are fewer than the header says."""
+    at = ends.pixels
+    for _ in range(16):  # a group length, extended offset tables, pixel data
+        if at + 12 > len(buffer):
+            if len(buffer) < whole:
+                raise More
+            break
+        tag, _, offset, length = walking.element_header(buffer, at, len(buffer), enc.explicit, enc.order)
+        if tag in _KINDS:
+            if length == vrs.UNDEFINED:
+                return _fragments(buffer, ends.pixels, syntax, shown, whole)
+            return _native(offset, length, _KINDS[tag], shown, whole)
+        if tag >> 16 != 0x7FE0 or length == vrs.UNDEFINED:
+            break
+        at = offset + length
+    raise Left(table.Why.NO_PIXELS, "it has no pixel data")
+
+
+def _native(offset: int, length: int, kind: str, shown: pixel_words.Pixels, whole: int) -> table.Place:
+    if offset + length > whole:
+        raise errors.BadData(
+            f"the pixel data of {length} bytes reaches beyond the end of the file", offset=offset
+        )
+    needed = (shown.frame_bits * shown.frames + 7) // 8
+    if length < needed:
+        raise errors.BadData(f"the pixel data has {length} bytes, {needed} are needed", offset=offset)
+    return table.Place(offset, length, (), kind)
+
+
+def _fragments(
+    buffer: syntaxes.Buffer, at: int, syntax: str, shown: pixel_words.Pixels, whole: int
+) -> table.Place:
+    """Where the fragments of each frame lie."""
+    if len(buffer) < whole:
+        raise More
+    made = scan.scan(buffer, syntax, offset=at, end=whole, stop=vrs.PIXEL_DATA + 1)
+    row = made.find(vrs.PIXEL_DATA)
+    if row is None:
+        raise Left(table.Why.NO_PIXELS, "it has no pixel data")
+    found = tuple(tuple(parts) for parts in pixel_words.frames(made, row, shown.frames))
+    total = sum(end - begin for parts in found for begin, end in parts)
+    return table.Place(found[0][0][0], total, found)
+
+
+# ---------------------------------------------------------------------------------------- the values
+
+# Column, tag, VR where it is not written, width (0: a code, -1: a text in the data set's character set).
+_FIELDS: tuple[tuple[str, int, str, int], ...] = (
+    ("study", 0x0020000D, "UI", 0),
+    ("series", 0x0020000E, "UI", 0),
+    ("frame_of_reference", 0x00200052, "UI", 0),
+    ("modality", 0x00080060, "CS", 0),
+    ("series_number", 0x00200011, "IS", 1),
+    ("series_description", 0x0008103E, "LO", -1),
+    ("sequence_name", 0x00189005, "SH", -1),
+    ("sequence_name", 0x00180024, "SH", -1),
+    ("patient_position", 0x00185100, "CS", 0),
+    ("image_type", 0x00080008, "CS", 0),
+    ("instance_number", 0x00200013, "IS", 1),
+    ("acquisition_number", 0x00200012, "IS", 1),
+    ("stack", 0x00209056, "SH", 0),
+    ("in_stack", 0x00209057, "UL", 1),
+    ("position", 0x00200032, "DS", 3),
+    ("orientation", 0x00200037, "DS", 6),
+    ("spacing", 0x00181164, "DS", 2),
+    ("spacing", 0x00280030, "DS", 2),
+    ("slice_thickness", 0x00180050, "DS", 1),
+    ("spacing_between", 0x00180088, "DS", 1),
+    ("slice_location", 0x00201041, "DS", 1),
+    ("gantry_tilt", 0x00181120, "DS", 1),
+    ("rows", 0x00280010, "US", 1),
+    ("columns", 0x00280011, "US", 1),
+    ("samples", 0x00280002, "US", 1),
+    ("photometric", 0x00280004, "CS", 0),
+    ("bits_allocated", 0x00280100, "US", 1),
+    ("bits_stored", 0x00280101, "US", 1),
+    ("signed", 0x00280103, "US", 1),
+    ("slope", 0x00281053, "DS", 1),
+    ("intercept", 0x00281052, "DS", 1),
+    ("rescale_type", 0x00281054, "LO", 0),
+    ("rescale_type", 0x00541001, "CS", 0),
+    ("temporal_position", 0x00200100, "IS", 1),
+    ("trigger_time", 0x00181060, "DS", 1),
+    ("reference_time", 0x00541300, "DS", 1),
+    ("echo_time", 0x00189082, "FD", 1),
+    ("echo_time", 0x00180081, "DS", 1),
+    ("echo_number", 0x00180086, "IS", 1),
+    ("repetition_time", 0x00180080, "DS", 1),
+    ("inversion_time", 0x00180082, "DS", 1),
+    ("flip_angle", 0x00181314, "DS", 1),
+    ("b_value", 0x00189087, "FD", 1),
+    ("gradient", 0x00189089, "FD", 3),
+)
+_TABLE_FOR_SLOPE = 0x00283000  # Modality LUT Sequence
+_REAL_WORLD = 0x00409096
+_DIFFUSION_DIRECTION = 0x00189076
+
+
+def _fixed(head: elements.Elements) -> dict[str, Any]:
+    """The columns of the elements at the top; of a column that stands twice above, the last that is there."""
+    top, found_rows, buffer = head.table.top, head.table.rows, head.table.buffer
+    order = head.order
+    fixed: dict[str, Any] = {}
+    for name, tag, expected, width in _FIELDS:
+        at = top.get(tag)
+        if at is None:
+            continue
+        row = found_rows[at]
+        begin, end = row[3], row[4]
+        if not begin < end <= begin + _MOST_BYTES:
+            continue
+        if width == 1:
+            value = elements.number(bytes(buffer[begin:end]), _vr(row[1], expected), order)
+            if value == value:
+                fixed[name] = value
+        elif width == 0:
+            text = str(buffer[begin:end], "latin-1").strip("\0 ")
+            if text:
+                fixed[name] = text if "\\" not in text else elements.text(bytes(buffer[begin:end]))
+        elif width < 0:
+            fixed[name] = head.words(tag)
+        else:
+            found = elements.vector(bytes(buffer[begin:end]), _vr(row[1], expected), order, width)
+            if found is not None:
+                fixed[name] = found
+    _times(head, fixed)
+    if _TABLE_FOR_SLOPE in top:
+        fixed.pop("slope", None)
+        fixed.pop("intercept", None)
+    if _REAL_WORLD in top:
+        real_world(head, fixed)
+    if _DIFFUSION_DIRECTION in top and "gradient" not in fixed:
+        items = head.items(_DIFFUSION_DIRECTION)
+        direction = items[0].vector(0x00189089, 3, "FD") if items else None
+        if direction is not None:
+            fixed["gradient"] = direction
+    vendors.settle_diffusion(fixed)
+    return fixed
+
+
+_vr = elements.clear
+_MOST_BYTES = 4096  # of a value that is a number, a code or a name
+
+
+def _times(head: elements.Elements, fixed: dict[str, Any]) -> None:
+    """The moments of acquisition and of content."""
+    at = timing.datetime_(head.text(0x0008002A))
+    if at != at:
+        at = timing.moment(head.text(0x00080022), head.text(0x00080032))
+    if at == at:
+        fixed["time"] = at
+    at = timing.moment(head.text(0x00080023), head.text(0x00080033))
+    if at == at:
+        fixed["content_time"] = at
+
+
+def real_world(head: elements.Elements, fixed: dict[str, Any]) -> None:
+    """The first linear Real World Value Mapping."""
+    for item in head.items(_REAL_WORLD):
+        slope, intercept = item.number(0x00409225, "FD"), item.number(0x00409224, "FD")
+        if slope == slope and intercept == intercept:
+            fixed["real_slope"], fixed["real_intercept"] = slope, intercept
+            units = item.items(0x004008EA)
+            if units:
+                fixed["real_unit"] = units[0].text(0x00080100)
+            return
+
+
+# ---------------------------------------------------------------------------------------- what orders ask for
+
+
+@functools.lru_cache(64)
+def _wanted(extra: tuple[str, ...]) -> tuple[tuple[str, paths.Path], ...]:
+    """The elements that an order asked for; a column of every table is none of them."""
+    return tuple((name, paths.parse(name)) for name in extra if name not in table.COLUMNS)
+
+
+_TEXT_VRS = (values.TEXT_VRS | values.CODE_VRS | {"UN"}) - {"DS", "IS"}
+
+
+def _extra(made: scan.Table, wanted: tuple[tuple[str, paths.Path], ...]) -> dict[str, Any]:
+    """Their values: a number where the element is one, else text; of several values all, with backslashes."""
+    found: dict[str, Any] = {}
+    for name, path in wanted:
+        texts = reach.texts(made, path)
+        if not texts:
+            continue
+        if len(texts) == 1:
+            vr = _vr_of(made, path)
+            if vr in values.NUMBERS or vr in ("DS", "IS"):
+                number = elements.number(texts[0].encode("latin-1", "replace"), "DS", "<")
+                if number == number:
+                    found[name] = number
+                    continue
+        found[name] = "\\".join(texts)
+    return found
+
+
+def _vr_of(made: scan.Table, path: paths.Path) -> str:
+    leaf = path.leaf
+    if not leaf.exact:
+        return ""
+    row = made.find(leaf.tag)
+    written = "" if row is None else made.rows[row][1]
+    return written or vrs.IMPLICIT[leaf.tag]
+
+
+def _enhanced(
+    buffer: syntaxes.Buffer,
+    begin: int,
+    made: scan.Table,
+    head: elements.Elements,
+    fixed: dict[str, Any],
+    varying: dict[str, Array],
+    count: int,
+    vendor: str,
+    wanted: tuple[tuple[str, paths.Path], ...],
+) -> None:
+    """The columns of a multi-frame object with functional groups."""
+    tags = {path.leaf.tag: name for name, path in wanted if path.leaf.exact}
+    shared = enhanced.shared(head, tags)
+    each, described = enhanced.frames(made.buffer, begin, made.encoding, tags)
+    if described != count:
+        raise errors.BadData(f"it has {count} frames and describes {described}")
+    fixed.update(shared)
+    varying.update(each)
+    enhanced.settle(fixed, varying, count, vendor)

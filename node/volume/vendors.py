@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
+from typing import Any
+
+import numpy as np
 
 from node.dicom.syntax import Buffer
+from node.volume import csa, elements
+
+NAN = math.nan
+SIEMENS, GE, PHILIPS, UIH, CANON = "SIEMENS", "GE", "PHILIPS", "UIH", "CANON"
+Fixed = dict[str, Any]
+Vector = tuple[float, float, float]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -18,7 +29,7 @@ class Acquisition:
     phase_axis: str = ""  # In-plane Phase Encoding Direction: "ROW", "COL", or "" for unknown
     phase_positive: bool | None = None  # along the stored rows or columns towards higher indices
     bandwidth_per_pixel_phase: float | None = None  # Hz (Siemens)
-    effective_echo_spacing: float | None = None  # s, where the vendor says it (GE), of the stored matrix
+    effective_echo_spacing: float | None = None  # s, of the reconstructed matrix, where the vendor says it
     total_readout_time: float | None = None  # s, where the vendor says it
     dwell_time: float | None = None  # s, of one sample of the readout (Siemens)
     pixel_bandwidth: float | None = None  # Hz
@@ -27,7 +38,9 @@ class Acquisition:
     water_fat_shift: float | None = None  # pixels (Philips)
     field_strength: float | None = None  # T
     phase_steps: float | None = None  # Number of Phase Encoding Steps
-    acquisition_matrix: tuple[int, int, int, int] | None = None  # frequency rows, columns, phase rows, columns
+    acquisition_matrix: tuple[int, int, int, int] | None = (
+        None  # frequency rows, columns, phase rows, columns
+    )
     percent_sampling: float | None = None  # Percent Sampling
     partial_fourier: float | None = None  # part of k-space that was acquired: 0.75
     parallel_factor: float | None = None  # in plane
@@ -39,6 +52,378 @@ class Acquisition:
     slice_direction: float | None = None  # Siemens: +1 ascending along the stack, -1 descending
 
 
+# ---------------------------------------------------------------------------------------- of each frame
+
+
+def maker(text: str) -> str:
+    """The vendor whose private elements a header has, by its manufacturer."""
+    text = text.upper()
+    for word, name in _MAKERS:
+        if word in text:
+            return name
+    return ""
+
+
+_MAKERS = (
+    ("SIEMENS", SIEMENS),
+    ("GE MED", GE),
+    ("GE HEALTH", GE),
+    ("PHILIPS", PHILIPS),
+    ("UIH", UIH),
+    ("UNITED IMAGING", UIH),
+    ("TOSHIBA", CANON),
+    ("CANON", CANON),
+)
+
+
+def frame(head: elements.Elements, vendor: str, fixed: Fixed) -> None:
+    """Fill in what a vendor says of the frame of a classic object, where the standard's elements are silent."""
+    if vendor == SIEMENS:
+        _siemens(head, fixed)
+    elif vendor == GE:
+        _ge(head, fixed)
+    elif vendor == PHILIPS:
+        _philips(head, fixed)
+    elif vendor == UIH:
+        _uih(head, fixed)
+    elif vendor == CANON:
+        _canon(head, fixed)
+    settle_diffusion(fixed)
+
+
+def settle_diffusion(fixed: Fixed) -> None:
+    """No direction where there is no diffusion weighting, or where the direction is none."""
+    gradient = fixed.get("gradient")
+    if gradient is None:
+        return
+    if not fixed.get("b_value", 0.0) > 0 or not any(abs(part) > 1e-6 for part in gradient):
+        del fixed["gradient"]
+
+
+def _siemens(head: elements.Elements, fixed: Fixed) -> None:
+    block = head.block(0x0019, "SIEMENS MR HEADER")
+    if block is not None:
+        if "b_value" not in fixed:
+            _number(fixed, "b_value", head.number(block | 0x0C, "IS"))
+        if "gradient" not in fixed:
+            _vector(fixed, "gradient", head.vector(block | 0x0E, 3, "FD"))
+    if "b_value" not in fixed and _may_be_diffusion(fixed):
+        found = image_csa(head)
+        _number(fixed, "b_value", csa.number(found, "B_value"))
+        direction = csa.numbers(found, "DiffusionGradientDirection")
+        if len(direction) == 3 and "gradient" not in fixed:
+            fixed["gradient"] = direction
+
+
+def _may_be_diffusion(fixed: Fixed) -> bool:
+    """Whether it pays to read the header in the header, which takes longer than all the rest."""
+    kind = fixed.get("image_type", "").upper()
+    return "DIFFUSION" in kind or "MOSAIC" in kind or "_B" in fixed.get("sequence_name", "").upper()
+
+
+def image_csa(head: elements.Elements) -> csa.Csa:
+    """The CSA Image Header of a Siemens object; nothing where it has none."""
+    block = head.block(0x0029, "SIEMENS CSA HEADER")
+    return {} if block is None else csa.read(head.long(block | 0x10), _WANTED)
+
+
+_WANTED = frozenset(
+    {
+        "B_value",
+        "DiffusionGradientDirection",
+        "NumberOfImagesInMosaic",
+        "SliceNormalVector",
+        "MosaicRefAcqTimes",
+        "PhaseEncodingDirectionPositive",
+        "BandwidthPerPixelPhaseEncode",
+        "RealDwellTime",
+        "MultistepIdx",
+        "ProtocolSliceNumber",
+    }
+)
+
+
+def _ge(head: elements.Elements, fixed: Fixed) -> None:
+    parameters = head.block(0x0043, "GEMS_PARM_01")
+    if parameters is not None:
+        if "b_value" not in fixed:
+            _number(fixed, "b_value", ge_b_value(head.number(parameters | 0x39, "IS")))
+        part = head.number(parameters | 0x2F, "SS")
+        if part in _GE_PARTS:
+            fixed["component"] = _GE_PARTS[part]
+    acquired = head.block(0x0019, "GEMS_ACQU_01")
+    if acquired is not None and fixed.get("b_value", 0.0) > 0:
+        logical = tuple(head.number(acquired | element, "DS") for element in (0xBB, 0xBC, 0xBD))
+        orientation = fixed.get("orientation")
+        if orientation is not None and all(map(math.isfinite, logical)):
+            fixed["gradient"] = ge_gradient(logical, orientation, head.text(0x00181312))
+    relative = head.block(0x0021, "GEMS_RELA_01")
+    timer = NAN if relative is None else head.number(relative | 0x5E, "DS")
+    if math.isfinite(timer):
+        fixed["slice_time"] = timer * 1000.0
+    elif "EPI_GEMS" in head.text(0x00181022) and "trigger_time" in fixed:
+        fixed["slice_time"] = fixed["trigger_time"]
+
+
+_GE_PARTS = {0.0: "M", 1.0: "P", 2.0: "R", 3.0: "I"}
+
+
+def ge_b_value(written: float) -> float:
+    """A b value as GE writes it: with 1e9 added where several are in one series."""
+    if written >= 1e9:
+        written -= 1e9
+    return math.fmod(written, 1e5) if written >= 1e5 else written
+
+
+def ge_gradient(logical: tuple[float, ...], orientation: tuple[float, ...], phase_axis: str) -> Vector:
+    """A direction along frequency, phase and slice, as GE has it, in the patient's coordinates.
+
+    Phase runs down the columns, or along the rows (then frequency runs up the columns); the third points
+    against the normal of the image (row cross column).
+    """
+    x, y, z = logical
+    along, down = (y, -x) if phase_axis.startswith("ROW") else (x, y)
+    row, column = np.array(orientation[:3]), np.array(orientation[3:])
+    found = along * row + down * column - z * np.cross(row, column)
+    return float(found[0]), float(found[1]), float(found[2])
+
+
+def _philips(head: elements.Elements, fixed: Fixed) -> None:
+    images = head.block(0x2001, "PHILIPS IMAGING DD 001")
+    if images is not None:
+        if "b_value" not in fixed:
+            _number(fixed, "b_value", head.number(images | 0x03, "FL"))
+        if head.text(images | 0x04) == "I":  # an average over directions, made by the scanner
+            fixed.pop("gradient", None)
+            fixed["_isotropic"] = 1.0
+    mr = head.block(0x2005, "PHILIPS MR IMAGING DD 001")
+    if mr is not None:
+        _number(fixed, "philips_slope", head.number(mr | 0x0E, "FL"))
+        _number(fixed, "philips_intercept", head.number(mr | 0x0D, "FL"))
+        _number(fixed, "_begin", head.number(mr | 0xA0, "FL"))
+        part = _PHILIPS_PARTS.get(head.text(mr | 0x11).upper())
+        if part:
+            fixed["component"] = part
+        direction = tuple(head.number(mr | element, "FL") for element in (0xB0, 0xB1, 0xB2))
+        if "gradient" not in fixed and "_isotropic" not in fixed and all(map(math.isfinite, direction)):
+            fixed["gradient"] = direction
+    fixed.pop("_isotropic", None)
+
+
+_PHILIPS_PARTS = {"M": "M", "P": "P", "R": "R", "I": "I"}
+
+
+def _uih(head: elements.Elements, fixed: Fixed) -> None:
+    block = head.block(0x0065, "IMAGE PRIVATE HEADER")
+    block = 0x00651000 if block is None else block
+    if "b_value" not in fixed:
+        _number(fixed, "b_value", head.number(block | 0x09, "FD"))
+    if "gradient" not in fixed:
+        _vector(fixed, "gradient", head.vector(block | 0x37, 3, "FD"))
+
+
+def _canon(head: elements.Elements, fixed: Fixed) -> None:
+    """Older Toshiba scanners say the b value in the comments: `b=1000(0.445,0.000,0.895)`."""
+    if "b_value" not in fixed:
+        found = _CANON_COMMENT.match(head.text(0x00204000))
+        if found:
+            fixed["b_value"] = float(found[1])
+
+
+_CANON_COMMENT = re.compile(r"b=(\d{1,6}(?:\.\d{1,4})?)\(")
+
+
+def _number(fixed: Fixed, name: str, value: float) -> None:
+    if math.isfinite(value):
+        fixed[name] = value
+
+
+def _vector(fixed: Fixed, name: str, value: tuple[float, ...] | None) -> None:
+    if value is not None:
+        fixed[name] = value
+
+
+def component(image_type: str, said: str = "") -> str:
+    """The part of a complex image that a frame is, by Complex Image Component or Image Type; "" unknown."""
+    found = _COMPONENTS.get(said)
+    if found:
+        return found
+    parts = image_type.upper().split("\\")
+    for part in parts[2:]:
+        if part in _TYPE_PARTS:
+            return _TYPE_PARTS[part]
+        begin = part.split("_", 1)[0]
+        if begin in ("M", "P", "R", "I") and "_" in part and part.split("_")[1] in _PHILIPS_TECHNIQUES:
+            return begin
+    return ""
+
+
+_COMPONENTS = {"MAGNITUDE": "M", "PHASE": "P", "REAL": "R", "IMAGINARY": "I"}
+_TYPE_PARTS = {
+    "M": "M",
+    "P": "P",
+    "R": "R",
+    "I": "I",
+    "MAGNITUDE": "M",
+    "PHASE": "P",
+    "PHASE MAP": "P",
+    "REAL": "R",
+    "IMAGINARY": "I",
+    "VELOCITY": "B",
+    "VELOCITY MAP": "B",
+}
+_PHILIPS_TECHNIQUES = frozenset({"FFE", "SE", "IR", "PCA", "TSE", "EPI", "GRASE", "TFE", "B0", "B1"})
+
+
+# ---------------------------------------------------------------------------------------- of a series
+
+
 def acquisition(buffer: Buffer, syntax: str) -> Acquisition:
-    """What the header of one data set says of its acquisition; raises BadData where it cannot be walked."""
-    return Acquisition()
+    """What the header of one data set says of its acquisition; raises BadData where it cannot be walked.
+
+    `buffer` is the data set, without the file's preamble and meta information.
+    """
+    head = elements.Flat(buffer, syntax)
+    vendor = maker(head.text(0x00080070))
+    axis = head.text(0x00181312)
+    matrix = head.numbers(0x00181310, "US")
+    found: dict[str, Any] = {
+        "manufacturer": vendor,
+        "phase_axis": _axis(axis),
+        "pixel_bandwidth": _some(head.number(0x00180095), head.number(0x00189098, "FD")),
+        "echo_train": _some(head.number(0x00180091, "IS")),
+        "field_strength": _some(head.number(0x00180087)),
+        "phase_steps": _some(head.number(0x00180089, "IS"), head.number(0x00189231, "US")),
+        "acquisition_matrix": _matrix(matrix),
+        "percent_sampling": _some(head.number(0x00180093)),
+        "parallel_factor": _some(head.number(0x00189069, "FD")),
+        "parallel_factor_out": _some(head.number(0x00189155, "FD")),
+        "parallel_technique": head.text(0x00189078),
+        "coil": head.words(0x00181250),
+    }
+    _BY_VENDOR.get(vendor, _nothing)(head, found)
+    return Acquisition(**found)
+
+
+def _some(*values: float) -> float | None:
+    """The first that is a number."""
+    return next((value for value in values if math.isfinite(value)), None)
+
+
+def _axis(text: str) -> str:
+    return {"ROW": "ROW", "COL": "COL", "COLUMN": "COL"}.get(text.upper(), "")
+
+
+def _matrix(values: list[float]) -> tuple[int, int, int, int] | None:
+    if len(values) != 4 or any(value != value for value in values):
+        return None
+    a, b, c, d = (int(value) for value in values)
+    return a, b, c, d
+
+
+def _nothing(head: elements.Flat, found: dict[str, Any]) -> None:
+    return
+
+
+def _siemens_series(head: elements.Flat, found: dict[str, Any]) -> None:
+    image = csa.read(head.private(0x0029, "SIEMENS CSA HEADER", 0x10))
+    series = head.private(0x0029, "SIEMENS CSA HEADER", 0x20)
+    positive = _some(
+        csa.number(image, "PhaseEncodingDirectionPositive"),
+        head.private_number("SIEMENS MR SDI 02", 0x0021, 0x1C, "IS"),
+    )
+    if positive is not None:
+        found["phase_positive"] = positive == 1
+    found["bandwidth_per_pixel_phase"] = _some(
+        csa.number(image, "BandwidthPerPixelPhaseEncode"),
+        head.private_number("SIEMENS MR HEADER", 0x0019, 0x28, "FD"),
+        head.private_number("SIEMENS MR SDI 02", 0x0021, 0x53, "FD"),
+    )
+    dwell = _some(
+        csa.number(image, "RealDwellTime"),
+        head.private_number("SIEMENS MR HEADER", 0x0019, 0x18, "IS"),
+        head.private_number("SIEMENS MR SDS 01", 0x0021, 0x42, "IS"),
+    )
+    if dwell is not None:
+        found["dwell_time"] = dwell * 1e-9
+    told = csa.protocol(series, _PROTOCOL)
+    found["base_resolution"] = told.get("sKSpace.lBaseResolution")
+    if told.get("sPat.ucPATMode", 1) > 1 or told.get("sPat.lAccelFactPE", 1) > 1:
+        found["parallel_factor"] = found["parallel_factor"] or told.get("sPat.lAccelFactPE")
+        found["parallel_technique"] = found["parallel_technique"] or _PAT.get(
+            int(told.get("sPat.ucPATMode", 0)), ""
+        )
+    partial = told.get("sKSpace.ucPhasePartialFourier")
+    if partial is not None:
+        found["partial_fourier"] = _PARTIAL.get(int(partial))
+    bands = told.get("sSliceAcceleration.lMultiBandFactor")
+    if bands and bands > 1:
+        found["multiband_factor"] = bands
+    text = head.private(0x0051, "SIEMENS MR HEADER", 0x11) or head.private(0x0021, "SIEMENS MR SDS 01", 0x56)
+    factors = _PAT_TEXT.findall(text.decode("latin-1"))
+    for letter, factor in factors:  # "p2", "p2s4", "p2 s2"
+        if letter == "p" and not found["parallel_factor"] and int(factor) > 1:
+            found["parallel_factor"] = float(factor)
+        if letter == "s" and not found.get("multiband_factor") and int(factor) > 1:
+            found["multiband_factor"] = float(factor)
+    if not found["coil"]:
+        coil = head.private(0x0051, "SIEMENS MR HEADER", 0x0F) or head.private(
+            0x0021, "SIEMENS MR SDS 01", 0x4F
+        )
+        found["coil"] = elements.text(coil[:64])
+    number = csa.number(image, "ProtocolSliceNumber")
+    if math.isfinite(number):
+        found["slice_direction"] = -1.0 if number > 1 else 1.0
+
+
+_PROTOCOL = frozenset(
+    {
+        "sKSpace.lBaseResolution",
+        "sPat.lAccelFactPE",
+        "sPat.ucPATMode",
+        "sKSpace.ucPhasePartialFourier",
+        "sSliceAcceleration.lMultiBandFactor",
+    }
+)
+_PAT = {2: "GRAPPA", 4: "mSENSE"}
+_PARTIAL = {1: 0.5, 2: 0.625, 4: 0.75, 8: 0.875, 16: 1.0}
+_PAT_TEXT = re.compile(r"([ps])(\d{1,2})")
+
+
+def _ge_series(head: elements.Flat, found: dict[str, Any]) -> None:
+    """GE says the spacing of the echoes that were acquired; FSL wants that of the matrix that was made."""
+    order = head.text(0x00189034)
+    if order in ("LINEAR", "REVERSE_LINEAR"):
+        found["phase_positive"] = order == "REVERSE_LINEAR"
+    factors = head.numbers_of(head.private(0x0043, "GEMS_PARM_01", 0x83), "DS")
+    if factors and 0 < factors[0] < 1:
+        found["parallel_factor"] = found["parallel_factor"] or 1 / factors[0]
+        found["parallel_technique"] = found["parallel_technique"] or "ASSET"
+    bands = head.numbers_of(head.private(0x0043, "GEMS_PARM_01", 0xB6), "DS")
+    if bands and bands[0] > 1:
+        found["multiband_factor"] = bands[0]
+    spacing = head.private_number("GEMS_PARM_01", 0x0043, 0x2C, "SS") * 1e-6
+    matrix = found["acquisition_matrix"]
+    size = head.number(0x00280010 if found["phase_axis"] == "COL" else 0x00280011, "US")
+    lines = max(matrix[2:]) if matrix else 0
+    if spacing > 0 and lines > 1 and size > 1:
+        step = 4.0 if "PFF" in head.text(0x00181022).split("\\") else 2.0
+        made = math.ceil(lines / (found["parallel_factor"] or 1.0) / step - 1e-6) * step
+        found["total_readout_time"] = (made - 1) * spacing
+        found["effective_echo_spacing"] = (made - 1) * spacing / (size - 1)
+
+
+def _philips_series(head: elements.Flat, found: dict[str, Any]) -> None:
+    """Philips says no polarity, and the shift between water and fat instead of the echo spacing."""
+    found["water_fat_shift"] = _some(head.private_number("PHILIPS IMAGING DD 001", 0x2001, 0x22, "FL"))
+    found["epi_factor"] = _some(head.private_number("PHILIPS IMAGING DD 001", 0x2001, 0x13, "SL"))
+
+
+def _uih_series(head: elements.Flat, found: dict[str, Any]) -> None:
+    shown = elements.text(head.private(0x0065, "IMAGE PRIVATE HEADER", 0x0D)[:64])
+    factor = re.match(r"(\d{1,2}(?:\.\d{1,4})?)", shown)
+    if factor and not found["parallel_factor"]:
+        found["parallel_factor"] = float(factor[1])
+
+
+_BY_VENDOR = {SIEMENS: _siemens_series, GE: _ge_series, PHILIPS: _philips_series, UIH: _uih_series}
