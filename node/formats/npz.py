@@ -6,6 +6,7 @@ import io
 import json
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
@@ -20,6 +21,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _VOXELS, _AFFINE, _HEADER = "voxels.npy", "affine.npy", "header.json"
 _MOST_HEADER = 1 << 24
+# What zipfile and numpy raise over archives that lie.
+_BROKEN = (OSError, EOFError, RuntimeError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 class Npz:
@@ -70,7 +73,7 @@ class Npz:
                 with archive.open(name) as file:
                     shape, fortran, dtype = _head(file)
                 size = archive.getinfo(name).file_size
-        except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        except _BROKEN as error:
             raise errors.BadData(f"{path} is no npz that can be read ({error})") from error
         if dtype.kind not in "iuf" or fortran:
             raise errors.BadData(f"{path}: {name} holds no numbers in C order")
@@ -82,7 +85,7 @@ class Npz:
                     _head(file)
                     out = np.empty(shape, dtype)
                     _fill(path, file, out)
-            except (OSError, zipfile.BadZipFile, ValueError) as error:
+            except _BROKEN as error:
                 raise errors.BadData(f"{path} cannot be read ({error})") from error
             return out.astype(dtype.newbyteorder("<"), copy=False)
 
