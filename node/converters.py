@@ -7,8 +7,12 @@ import dataclasses
 import json
 import os
 import pickle
+from typing import TYPE_CHECKING
 
-from node import converting, errors, workers
+from node import errors, workers
+
+if TYPE_CHECKING:
+    from node import converting
 
 KIND = workers.Kind(
     "node.converting_worker", "converted", errors.ConvertingBusy, errors.ConvertingFailed, threads=None
@@ -58,6 +62,8 @@ class Converter:
             answer = self.workers.ask(words, given, seconds)
             if "size" not in answer:
                 raise workers.raised(answer, KIND)
+            from node import converting  # loads what few nodes need
+
             return converting.Report.of(json.loads(os.pread(answered, int(answer["size"]), 0)))
 
     def cut(self) -> None:

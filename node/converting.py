@@ -105,10 +105,10 @@ class Report:
     def of(cls, words: Mapping[str, Any]) -> Report:
         """From what `as_json` gave."""
         lists = ("paths", "shape", "axes", "notes")
-        made = [
-            Made(**{key: tuple(value) if key in lists else value for key, value in one.items()})
-            for one in words["made"]
-        ]
+        made = []
+        for one in words["made"]:
+            fields: dict[str, Any] = {key: tuple(one[key]) if key in lists else one[key] for key in one}
+            made.append(Made(**fields))
         left = [table.Skipped(one["name"], table.Why(one["why"]), one["detail"]) for one in words["left_out"]]
         return cls(tuple(made), tuple(left))
 
@@ -186,7 +186,8 @@ class _Making:
         self._options = dict(request.options)
         if request.template:
             self._options.setdefault("template", request.template)
-        if self._file:
+        # Formats with endings of several kinds are told which.
+        if self._file and format_.check({**self._options, "suffix": self._file}) is None:
             self._options.setdefault("suffix", self._file)
 
     def frames(self, found: table.Table) -> None:

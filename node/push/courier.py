@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from node import errors, failpoints, log_forwarding, metrics, model, orders
 from node.files import book, layout
 from node.index import db, ledger, retrieval, words
+from node.push import converted
 from node.queue import backoff, floor
 from node.send import base, destinations
 from node.steps import plan as plans
@@ -44,7 +45,11 @@ class Courier:
         worker: str,
         counts: metrics.Metrics | None = None,
         chance: Callable[[], float] = random.random,
+        converter: converted.Converter | None = None,
+        transcoder: base.Transcoder | None = None,
     ) -> None:
+        self._converter = converter
+        self._transcoder = transcoder
         self.database = database
         self.data = data
         self.senders = senders
@@ -82,7 +87,7 @@ class Courier:
         begun = time.monotonic()
         try:
             plan = self.plans.plan(consignment.steps, destination.coerce)
-            sender = self.senders.sender(destination, consignment)
+            sender = self._sender(plan, consignment, destination)
         except errors.NodeError as error:
             again = _pause(destination, consignment.attempts, self.chance())
             hopeless = consignment.attempts >= destination.attempts
@@ -96,6 +101,24 @@ class Courier:
                 raise
         journey.tell(time.monotonic() - begun, trip)
         return trip
+
+    def _sender(
+        self, plan: plans.Plan, consignment: orders.Consignment, destination: orders.Destination
+    ) -> destinations.Sender:
+        """What sends it; raises errors.NodeError when nothing can."""
+        step = plan.conversion
+        if step is None:
+            return self.senders.sender(destination, consignment)
+        if self._converter is None:
+            raise errors.UsageError("nothing here converts series")
+        if destination.kind is orders.Kind.COMMAND:
+            given = converted.Given(step, destination, self._converter)
+            return self.senders.sender(destination, consignment, given)
+        inner = self.senders.sender(destination, consignment)
+        scratch = self.data.root / "run" / "converting"
+        return converted.Sender(
+            inner, step, destination, self._converter, scratch, self._transcoder, self.senders.reserve
+        )
 
     def probe(self, destination: orders.Destination) -> None:
         """Find out whether a destination is there; raises errors.NodeError."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from node import metrics, model, transcoding
+from node import converters, metrics, model, transcoding
 from node.files import layout
 from node.index import db
 from node.push import back
@@ -38,7 +38,17 @@ class Forwarding:
             accept=self._back.accept,
             workers=lambda: self._engine.workers(),  # noqa: PLW0108 - it is made a few lines below
         )
-        self._courier = push.Courier(database, data, self._senders, settings, worker=worker, counts=counts)
+        self._converter = converters.Converter()
+        self._courier = push.Courier(
+            database,
+            data,
+            self._senders,
+            settings,
+            worker=worker,
+            counts=counts,
+            converter=self._converter,
+            transcoder=self._transcoder,
+        )
         self._engine = engine.Engine(
             database, data, self._courier, settings, worker=worker, name=role, version=version
         )
@@ -62,4 +72,5 @@ class Forwarding:
         self._courier.close(recorded=self._engine.clean)
         self._senders.close()
         self._transcoder.close()
+        self._converter.close()
         self._back.close()

@@ -67,7 +67,10 @@ class Senders:
         program.sweep(self._programs)
 
     def sender(
-        self, destination: orders.Destination, consignment: orders.Consignment | None = None
+        self,
+        destination: orders.Destination,
+        consignment: orders.Consignment | None = None,
+        conversion: program.Conversion | None = None,
     ) -> Sender:
         """What sends to a destination, for one consignment; raises errors.NodeError when nothing can."""
         match destination.kind:
@@ -83,6 +86,7 @@ class Senders:
                     transcoder=self._transcoder,
                     largest=self._settings.limits.max_instance,
                     reserve=self._settings.storage.min_free,
+                    conversion=conversion,
                 )
 
     def probe(self, destination: orders.Destination) -> None:
@@ -115,6 +119,11 @@ class Senders:
     def close(self) -> None:
         """Release what waits for its next use."""
         self._pool.close()
+
+    @property
+    def reserve(self) -> int:
+        """Bytes that stay free on every disk."""
+        return self._settings.storage.min_free
 
     # -- each kind ------------------------------------------------------------------------------
 

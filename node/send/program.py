@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Self
+from typing import Protocol, Self
 
 from node import errors, orders
 from node.dicom import part10, statuses, uids
@@ -42,6 +42,27 @@ _HEAD = 1 << 16  # bytes of a file in which it must show that it is DICOM
 Accept = Callable[[Sequence[str], str], int]
 
 
+class Conversion(Protocol):
+    """What a program is given in the place of instances, and what becomes of what it makes."""
+
+    dicom: bool  # it is given the instances, too
+
+    def given(self, instances: pathlib.Path, folder: pathlib.Path) -> tuple[str, ...]:
+        """Make it of the instances in a folder; notes. Raises errors.NodeError."""
+
+    def back(
+        self, made: Sequence[pathlib.Path], instances: pathlib.Path, folder: pathlib.Path
+    ) -> tuple[list[pathlib.Path], int, tuple[str, ...]]:
+        """Make DICOM files of other files: these, how many files were no volumes, and notes.
+
+        Raises errors.NodeError.
+        """
+
+
+class Nothing(Exception):
+    """A conversion found nothing that a program could be given; the text says why, and nothing is wrong."""
+
+
 class Program:
     """Runs a program over one consignment."""
 
@@ -56,7 +77,9 @@ class Program:
         transcoder: base.Transcoder | None = None,
         largest: int = 8 << 30,
         reserve: int = 64 << 20,
+        conversion: Conversion | None = None,
     ) -> None:
+        self._conversion = conversion
         self._destination = destination
         self._folder = folder  # below which it works
         self._accept = accept
@@ -88,17 +111,28 @@ class Program:
         begun = time.monotonic()
         try:
             with _work(self._folder) as work:
-                given, failed = self._give(everything, work / "in")
+                given, failed = self._give(everything, self._instances(work))
                 yield from failed
                 if failed:
                     why = "the program was not run: not every instance could be given to it"
                     yield from (base.Result(item, base.Retry(why)) for item, *_ in given)
                     return
-                notes = self._run(work)
+                notes = self._converted(work)
+                if self._conversion is not None:
+                    (work / "in").chmod(0o500)
+                notes += self._run(work)
+        except Nothing as nothing:
+            for item, syntax, size, more in given:
+                done = base.Done(statuses.SUCCESS)
+                yield base.Result(item, done, syntax, size, time.monotonic() - begun, (*more, str(nothing)))
+            return
         except _Ended as ended:
             for item in everything:
                 yield base.Result(item, base.Retry(str(ended), detail=ended.said), lane=ended.ours)
                 ended.said = ""  # once is enough for a series
+            return
+        except errors.Permanent as error:
+            yield from (base.Result(item, base.Failed(f"{self.describe()}: {error}")) for item in everything)
             return
         except (OSError, errors.NodeError) as error:
             # Room, processes, the journal of what comes back: nothing that this series is to blame for.
@@ -151,9 +185,17 @@ class Program:
             raise _Ended(self._cut, running.said, ours=True)
         if ending:
             raise _Ended(f"{self.describe()} {ending}", running.said)
-        found, others = _made(work / "out")
+        found, strange, others = _made(work / "out")
+        more: tuple[str, ...] = ()
+        if self._conversion is not None and strange:
+            turned = work / "back"
+            turned.mkdir(mode=0o700)
+            made, useless, more = self._conversion.back(strange, self._instances(work), turned)
+            found, others = found + made, others + useless
+        else:
+            others += len(strange)
         if not found and not others:
-            return ()
+            return more
         taken = 0
         if found:
             if self._accept is None:
@@ -164,7 +206,21 @@ class Program:
             notes.append(f"{len(found) - taken} instances that are not sound were dropped")
         if others:
             notes.append(f"{others} files that are no DICOM were dropped")
-        return tuple(notes)
+        return (*more, *notes)
+
+    def _instances(self, work: pathlib.Path) -> pathlib.Path:
+        """Where the instances lie: the program looks elsewhere when it is given something else."""
+        if self._conversion is None:
+            return work / "in"
+        place = work / "in" / "dicom" if self._conversion.dicom else work / "dicom"
+        place.mkdir(mode=0o700, exist_ok=True)
+        return place
+
+    def _converted(self, work: pathlib.Path) -> tuple[str, ...]:
+        """Make what it is given in the place of instances, or beside them."""
+        if self._conversion is None:
+            return ()
+        return self._conversion.given(self._instances(work), work / "in")
 
     def _room(self, work: pathlib.Path, needed: int = 0) -> str:
         """Why there is not enough room on the disk that it works on; "": there is."""
@@ -364,20 +420,21 @@ class _Running:
         return f"ended with exit code {code}"
 
 
-def _made(folder: pathlib.Path) -> tuple[list[pathlib.Path], int]:
-    """The DICOM files that it made, in order, and how many others; what is no file is none of either."""
+def _made(folder: pathlib.Path) -> tuple[list[pathlib.Path], list[pathlib.Path], int]:
+    """The DICOM files that it made, in order, its other files, and how many things are neither."""
     found: list[pathlib.Path] = []
+    strange: list[pathlib.Path] = []
     others = 0
     for place, _, names in os.walk(folder):  # follows no links
         for name in sorted(names):
             path = pathlib.Path(place, name)
-            if path.is_symlink() or not path.is_file() or not _is_dicom(path):
+            if path.is_symlink() or not path.is_file():
                 others += 1
             else:
-                found.append(path)
-            if len(found) + others > _MOST:
+                (found if _is_dicom(path) else strange).append(path)
+            if len(found) + len(strange) + others > _MOST:
                 raise _Ended(f"it made more than {_MOST} files", "")
-    return found, others
+    return found, strange, others
 
 
 def _is_dicom(path: pathlib.Path) -> bool:
