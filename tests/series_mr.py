@@ -150,13 +150,18 @@ def _siemens(one: pydicom.Dataset, b: float, direction: base.Vector) -> None:
 
 
 def _ge(one: pydicom.Dataset, b: float, direction: base.Vector) -> None:
-    """Relative to the image: here columns are the phase direction, so x, y and z are row, column, slice."""
+    """Along frequency, phase and slice."""
     one.Manufacturer = "GE MEDICAL SYSTEMS"
     one.SoftwareVersions = ["27", "LX", "MR Software release:RX27.0"]
     one.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x39, "IS", [int(b) + 10**9, 8, 0, 0])
     block = one.private_block(0x0019, "GEMS_ACQU_01", create=True)
     for at, value in enumerate(direction):
         block.add_new(0xBB + at, "DS", f"{value:.6f}")
+
+
+def _ge_row(one: pydicom.Dataset, b: float, direction: base.Vector) -> None:
+    _ge(one, b, direction)
+    one.InPlanePhaseEncodingDirection = "ROW"
 
 
 def _philips(one: pydicom.Dataset, b: float, direction: base.Vector) -> None:
@@ -179,12 +184,19 @@ def _uih(one: pydicom.Dataset, b: float, direction: base.Vector) -> None:
         block.add_new(0x37, "FD", list(direction))
 
 
-MAKERS = {"standard": _standard, "siemens": _siemens, "ge": _ge, "philips": _philips, "uih": _uih}
+MAKERS = {
+    "standard": _standard,
+    "siemens": _siemens,
+    "ge": _ge,
+    "ge_row": _ge_row,
+    "philips": _philips,
+    "uih": _uih,
+}
 
 
 def diffusion(name: str, maker: str) -> list[pydicom.Dataset]:
-    """Four volumes of `DIFFUSION` as a maker writes them; GE and UIH axial: theirs are the image's."""
-    return _diffusion(name, MAKERS[maker], base.AXIAL if maker in {"ge", "uih"} else GRID)
+    """Four volumes of `DIFFUSION` as a maker writes them."""
+    return _diffusion(name, MAKERS[maker], GRID)
 
 
 # Times of Siemens' slices in ms: interleaved, the even ones first.
