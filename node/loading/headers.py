@@ -6,14 +6,13 @@ import contextlib
 import mmap
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from node import errors
 from node.dicom import part10
-from node.dicom import syntax as syntaxes
 from node.volume import read as reading
 from node.volume import table, timing
 
@@ -31,9 +30,7 @@ MOST_MEMBERS = 1_000_000  # files of a zip archive
 MOST_UNPACKED = 1 << 40  # bytes of them
 
 
-def read(
-    paths: Sequence[str], *, extra: Sequence[str] = (), progress: Progress | None = None
-) -> table.Table:
+def read(paths: Sequence[str], *, extra: Sequence[str] = (), progress: Progress | None = None) -> table.Table:
     """One row for each frame of the files, in their order; a file that gives none is in `skipped`.
 
     `extra` are elements named as in `dicom.path`, one column each under the text given; raises UsageError
@@ -82,20 +79,17 @@ def rows(path: str, *, extra: Sequence[str] = ()) -> reading.Rows:
         for length in (_FIRST, _MORE):
             buffer = first if length == _FIRST else os.pread(fd, _MORE, 0)
             with contextlib.suppress(reading.More):
-                return reading.rows(buffer, head.offset, head.syntax, path, extra, size=max(size, len(buffer)))
+                return reading.rows(
+                    buffer, head.offset, head.syntax, path, extra, size=max(size, len(buffer))
+                )
             if size <= length:
                 break
         if size <= _MORE:
             raise errors.BadData("the file became shorter while it was read")
         with mmap.mmap(fd, size, access=mmap.ACCESS_READ) as mapped:
-            return reading.rows(bytes_of(mapped), head.offset, head.syntax, path, extra, size=size)
+            return reading.rows(mapped, head.offset, head.syntax, path, extra, size=size)
     finally:
         os.close(fd)
-
-
-def bytes_of(mapped: mmap.mmap) -> syntaxes.Buffer:
-    """What a walk reads of a mapped file."""
-    return mapped
 
 
 def _head(first: bytes) -> part10.Part10:
@@ -129,9 +123,7 @@ def assemble(found: Sequence[reading.Rows], skipped: Sequence[table.Skipped] = (
     return table.Table([one.source for one in found], columns, length, skipped)
 
 
-def _column(
-    name: str, found: Sequence[reading.Rows], counts: Array, ends: Array, *, single: bool
-) -> Array:
+def _column(name: str, found: Sequence[reading.Rows], counts: Array, ends: Array, *, single: bool) -> Array:
     width = _width(name, found)
     fixed: list[Any]
     made: Array

@@ -1,4 +1,4 @@
-"""The headers in headers of Siemens (CSA): names with lists of texts, in two layouts; lengths are not trusted."""
+"""The headers in headers of Siemens (CSA): names with texts, in two layouts; no length is trusted."""
 
 from __future__ import annotations
 

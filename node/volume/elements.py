@@ -15,6 +15,7 @@ from node.dicom import vr as vrs
 from node.dicom import walk as walking
 
 NAN = math.nan
+FARTHEST = 1e7  # millimetres: no scanner is that large
 _CHARSET = 0x00080005
 _MOST_BYTES = 65_536  # of one value: what is longer is no number and no name
 _WIDTH = {vr: struct.calcsize("=" + code) for vr, code in values.NUMBERS.items()}
@@ -53,7 +54,7 @@ def _decimal(raw: bytes) -> float:
 def vector(raw: bytes, vr: str, order: str, width: int) -> tuple[float, ...] | None:
     """So many numbers, all of them finite; None otherwise."""
     found = numbers(raw, vr, order)
-    if len(found) != width or any(one != one for one in found):
+    if len(found) != width or any(map(math.isnan, found)):
         return None
     return tuple(found)
 
@@ -154,7 +155,7 @@ class Elements:
 
 
 class Flat:
-    """The elements of a data set at any depth, the first of each; of an enhanced object those of its first frame.
+    """The elements of a data set at any depth, the first of each; of many frames those of the first.
 
     For what is asked once of a series and stands at the top in one object and in a sequence in another.
     """

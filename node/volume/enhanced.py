@@ -6,6 +6,7 @@ read of an item, and from where, is worked out once for each layout and not once
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -63,7 +64,7 @@ _FRAME_TYPE, _COMPONENT = 0x00089007, 0x00089208  # in the frame type sequence o
 
 
 def shared(head: elements.Elements, extra: Mapping[int, str]) -> dict[str, Any]:
-    """The columns that the Shared Functional Groups give to all frames; `extra` are further tags by column."""
+    """The columns that the Shared Functional Groups give to all frames; `extra` are columns by tag."""
     made = head.table
     items = head.items(_SHARED)
     if not items:
@@ -202,7 +203,7 @@ def _values(item: syntaxes.Buffer, steps: list[_Step], order: str) -> dict[str, 
         value: Any
         if width == 1:
             value = elements.number(raw, vr, order)
-            value = None if value != value else value
+            value = None if math.isnan(value) else value
         else:
             value = elements.text(raw) if width == 0 else elements.vector(raw, vr, order, width)
         if value is not None:
@@ -223,6 +224,10 @@ def _column(name: str, found: list[Any]) -> Array:
         none = (np.nan,) * width
         made = np.array([none if one is None else one for one in found], dtype=np.float64)
     made[~np.isfinite(made)] = np.nan
+    if name in ("position", "orientation", "spacing"):
+        made[(np.abs(made) > elements.FARTHEST).any(axis=1)] = np.nan
+    if name == "spacing":
+        made[(made <= 0).any(axis=1)] = np.nan
     return made
 
 
@@ -238,7 +243,7 @@ def settle(fixed: dict[str, Any], varying: dict[str, Array], count: int, vendor:
     if acquired:
         moments = [timing.datetime_(text) for text in acquired]
         if len(moments) == 1:
-            if moments[0] == moments[0]:
+            if not math.isnan(moments[0]):
                 fixed["time"] = moments[0]
         else:
             varying["time"] = np.array(moments)
@@ -286,7 +291,7 @@ def _components(fixed: dict[str, Any], varying: dict[str, Array], said: list[str
 
 
 def _diffusion(fixed: dict[str, Any], varying: dict[str, Array], count: int) -> None:
-    """No direction without weighting, nor of an average over directions; b is 0 where that is said in words."""
+    """No direction without weighting, nor of an average of directions; b is 0 where words say so."""
     ways = _both("_directionality", fixed, varying)
     if ways:
         each = np.array(ways if len(ways) == count else ways[:1] * count, dtype=object)

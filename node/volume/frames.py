@@ -61,11 +61,13 @@ def _along(
     for tag in (_GRID_OFFSETS, _SLICE_LOCATIONS):
         found = head.numbers(tag, "DS")
         if len(found) == count and all(map(math.isfinite, found)):
-            return np.array(found) - found[0]
+            offsets: Array = np.array(found) - found[0]
+            return offsets
     slices = _vector(head, _SLICE, count)
     step = fixed.get("spacing_between", fixed.get("slice_thickness"))
     if slices is not None and step and _SLICE in pointed:
-        return (slices - slices[0]) * step
+        along: Array = (slices - slices[0]) * step
+        return along
     return None
 
 

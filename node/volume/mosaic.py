@@ -48,14 +48,17 @@ def find(
 
 
 def rows(
-    head: elements.Elements, vendor: str, fixed: dict[str, Any], tiles: table.Mosaic
+    head: elements.Elements,
+    vendor: str,
+    fixed: dict[str, Any],
+    tiles: table.Mosaic,
+    shown: pixel_words.Pixels,
 ) -> dict[str, Array]:
     """The columns that differ between the tiles, and (in `fixed`) the size of one.
 
     The position of a mosaic is where the corner of one slice as large as the whole mosaic would be, so that
     its centre is that of the first slice.
     """
-    whole_rows, whole_columns = fixed["rows"], fixed["columns"]
     fixed["rows"], fixed["columns"] = float(tiles.rows), float(tiles.columns)
     position, orientation = fixed.pop("position", None), fixed.get("orientation")
     spacing = fixed.get("spacing")
@@ -74,8 +77,8 @@ def rows(
         row, column = np.array(orientation[:3]), np.array(orientation[3:])
         corner = (
             np.array(position)
-            + row * spacing[1] * (whole_columns - tiles.columns) / 2
-            + column * spacing[0] * (whole_rows - tiles.rows) / 2
+            + row * spacing[1] * (shown.columns - tiles.columns) / 2
+            + column * spacing[0] * (shown.rows - tiles.rows) / 2
         )
         normal = np.cross(row, column)
         along = csa.numbers(found, "SliceNormalVector")
@@ -109,4 +112,4 @@ def _grid(head: elements.Elements, count: int) -> dict[str, Array]:
 
 def _moment(item: elements.Elements) -> float:
     at = timing.datetime_(item.text(0x0008002A))
-    return at if at == at else timing.moment(item.text(0x00080022), item.text(0x00080032))
+    return at if not math.isnan(at) else timing.moment(item.text(0x00080022), item.text(0x00080032))

@@ -20,7 +20,7 @@ Vector = tuple[float, float, float]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Acquisition:
-    """How the slices of a magnetic resonance series were acquired, as far as a header says; None: it does not.
+    """How a magnetic resonance series was acquired, as far as a header says; None: it does not.
 
     Seconds and hertz throughout, as BIDS has them.
     """
@@ -77,7 +77,7 @@ _MAKERS = (
 
 
 def frame(head: elements.Elements, vendor: str, fixed: Fixed) -> None:
-    """Fill in what a vendor says of the frame of a classic object, where the standard's elements are silent."""
+    """Fill in what a vendor says of a classic object where the standard's elements are silent."""
     if vendor == SIEMENS:
         _siemens(head, fixed)
     elif vendor == GE:
@@ -315,7 +315,7 @@ def _axis(text: str) -> str:
 
 
 def _matrix(values: list[float]) -> tuple[int, int, int, int] | None:
-    if len(values) != 4 or any(value != value for value in values):
+    if len(values) != 4 or any(map(math.isnan, values)):
         return None
     a, b, c, d = (int(value) for value in values)
     return a, b, c, d
@@ -394,7 +394,7 @@ def _ge_series(head: elements.Flat, found: dict[str, Any]) -> None:
     """GE says the spacing of the echoes that were acquired; FSL wants that of the matrix that was made."""
     order = head.text(0x00189034)
     if order in ("LINEAR", "REVERSE_LINEAR"):
-        found["phase_positive"] = order == "REVERSE_LINEAR"
+        found["phase_positive"] = order == "LINEAR"
     factors = head.numbers_of(head.private(0x0043, "GEMS_PARM_01", 0x83), "DS")
     if factors and 0 < factors[0] < 1:
         found["parallel_factor"] = found["parallel_factor"] or 1 / factors[0]
@@ -420,6 +420,10 @@ def _philips_series(head: elements.Flat, found: dict[str, Any]) -> None:
 
 
 def _uih_series(head: elements.Flat, found: dict[str, Any]) -> None:
+    """United Imaging writes the time of the readout as Acquisition Duration, in ms."""
+    duration = head.number(0x00189073, "FD")
+    if duration > 0:
+        found["total_readout_time"] = duration / 1000.0
     shown = elements.text(head.private(0x0065, "IMAGE PRIVATE HEADER", 0x0D)[:64])
     factor = re.match(r"(\d{1,2}(?:\.\d{1,4})?)", shown)
     if factor and not found["parallel_factor"]:
