@@ -281,7 +281,7 @@ class _Sorting:
         notes.append(
             stack.Note(
                 stack.Kind.GAP,
-                f"{len(rest)} volumes at the end are left out, with {int((rest >= 0).sum())} of {cells} slices",
+                f"{len(rest)} volumes at the end are left out: {int((rest >= 0).sum())} of {cells} slices",
             )
         )
         kept[0] = last
