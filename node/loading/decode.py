@@ -32,6 +32,10 @@ _SECONDS, _PER_SECOND = 30.0, 1 << 20  # for a frame, and a second more for so m
 _DONE, _FAILED = b".", b"!"
 _LINE = 4096  # bytes of an error's words
 _MOST = 16000  # numbers that a pipe takes before anybody reads
+_DEADLY = (
+    *(signal.SIGTERM, signal.SIGHUP, signal.SIGALRM),
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL),
+)
 _NUMBER = struct.Struct("<I")
 
 
@@ -131,7 +135,7 @@ def _settle(loader: frames.Loader) -> None:
     gc.disable()
     with contextlib.suppress(ValueError):
         signal.set_wakeup_fd(-1)
-    for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+    for one in _DEADLY:
         signal.signal(one, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked ends us
     signal.pthread_sigmask(signal.SIG_SETMASK, [])

@@ -120,7 +120,7 @@ def _stored(
     types, colours = set(), set()
     for (samples, photometric, allocated, *_, kind, given), one in kinds.items():
         coloured = samples > 1 or photometric == colour.PALETTE
-        if coloured and (samples not in (1, 3) or not colour.known(photometric) or allocated not in (8, 16)):
+        if coloured and (samples not in (1, 3) or not colour.known(photometric) or allocated < 8):
             raise errors.BadData(
                 f"{one.path}: {samples} samples of {allocated} bits as {photometric[:16] or 'nothing'}"
                 " are no colours that can be read"
