@@ -155,6 +155,17 @@ def _elements(found: scan.Table, *, private: bool) -> Elements:
     return Elements(held, found.charsets_in(-1))
 
 
+def first_item(items: bytes) -> Elements | None:
+    """The elements of the first item of a sequence, from the bytes of its items; None: there is none."""
+    if len(items) < 8:
+        return None
+    length = int.from_bytes(items[4:8], "little")
+    if length == 0xFFFFFFFF:
+        length = scan.scan(items, EXPLICIT, offset=8, stop=0xFFFEE00D).end - 8
+    found = scan.scan(items, EXPLICIT, offset=8, end=min(8 + length, len(items)))
+    return _elements(found, private=True)
+
+
 def _split(data: bytes, encoding: str) -> Elements:
     return _elements(scan.scan(data, encoding), private=True)
 
@@ -163,21 +174,21 @@ def _recoded(data: bytes) -> bytes:
     return edit.edit(data, EXPLICIT, [edit.Set("SpecificCharacterSet", UTF8)]).tobytes()
 
 
-def native(pixels: memoryview, vr: str) -> tuple[bytes, memoryview, bytes]:
-    """The element of native pixel data: its header, its bytes as they are, and padding to an even length."""
-    pad = b"\0" if pixels.nbytes & 1 else b""
-    length = pixels.nbytes + len(pad)
+def native(size: int, vr: str) -> tuple[bytes, bytes]:
+    """What stands before and behind so many bytes of native pixel data: its header, and padding."""
+    pad = b"\0" if size & 1 else b""
+    length = size + len(pad)
     if length > 0xFFFFFFFE:
         raise errors.UsageError(f"{length} bytes of pixels are more than one DICOM object holds")
     head = b"\xe0\x7f\x10\x00" + vr.encode() + b"\0\0" + length.to_bytes(4, "little")
-    return head, pixels, pad
+    return head, pad
 
 
 def write(
     path: pathlib.Path,
     sop_class: str,
     sop_instance: str,
-    parts: tuple[bytes | memoryview, ...],
+    parts: Iterable[bytes | memoryview],
     target: str = EXPLICIT,
 ) -> None:
     """Write a Part 10 file of a data set in parts; in another transfer syntax if one is named."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import pathlib
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +10,7 @@ import numpy as np
 
 from node import errors
 from node.dicom import uids
-from node.formats import base, building, classic, derived, identity, stored, whole
+from node.formats import base, building, classic, derived, enhanced, identity, instances, stored
 from node.volume import image
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -45,71 +42,17 @@ class Classic:
         """Write a folder of files, one for each slice."""
         chosen = derived.parse(options, self.name)
         placed = identity.placed(made, chosen)
+        if not self._capture and enhanced.is_own(placed):
+            return enhanced.write(placed, target, chosen, progress)
         sop_class = classic.class_of(placed, capture=self._capture)
         writing = _Writing(placed, chosen, sop_class)
-        with folder(target) as new:
+        with instances.folder(target) as new:
             writing.write(new, progress)
         return base.Written((target,), writing.notes)
 
     def read(self, paths: Sequence[pathlib.Path]) -> image.Image:
         """Read the one volume that files or folders hold."""
-        return read(paths)
-
-
-def read(paths: Sequence[pathlib.Path]) -> image.Image:
-    """The one volume in DICOM files; BadData when there is none, or more than one."""
-    from node.loading import headers, voxels  # the format is written more often than read by this way
-    from node.volume import sort
-
-    with headers.opened([str(path) for path in paths]) as files:
-        stacks = sort.sort(headers.read(files)).stacks
-        if len(stacks) != 1:
-            raise errors.BadData(f"{paths[0]} holds {len(stacks) or 'no'} volumes, not one")
-        return voxels.image(stacks[0])
-
-
-class folder:  # noqa: N801  # used as `with folder(...)`
-    """A folder whose files are all there or none: made beside its place and moved there at the end."""
-
-    def __init__(self, target: pathlib.Path) -> None:
-        self._target = target
-        self._new = target.with_name(f".{target.name}.{os.getpid()}.new")
-
-    def __enter__(self) -> pathlib.Path:
-        try:
-            shutil.rmtree(self._new, ignore_errors=True)
-            self._new.mkdir(parents=True)
-        except OSError as error:
-            raise whole.failed(self._target, error) from error
-        return self._new
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._move()
-        except OSError as error:
-            raise whole.failed(self._target, error) from error
-        finally:
-            shutil.rmtree(self._new, ignore_errors=True)
-
-    def _move(self) -> None:
-        if not self._target.exists():
-            self._new.replace(self._target)
-            return
-        for one in sorted(self._new.iterdir()):  # a folder that is there keeps what else is in it
-            one.replace(self._target / one.name)
-
-
-def series_uid(placed: identity.Placed, options: derived.Options, voxels: Array, kind: str) -> str:
-    """The same for the same voxels, template and options, and for nothing else."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr((voxels.shape, voxels.dtype.str)).encode())
-    digest.update(repr((placed.image.slope, placed.image.intercept, placed.grid)).encode())
-    digest.update(np.ascontiguousarray(voxels).data.cast("B"))
-    template = placed.template
-    held = sorted({frame.row for frame in placed.frames})
-    named = [] if template is None else [template.table.source(row).sop_instance for row in held if row >= 0]
-    return uids.derived("", "series", kind, placed.image.label, digest.hexdigest(), *named, *options.words)
+        return instances.read(paths)
 
 
 class _Writing:
@@ -133,7 +76,7 @@ class _Writing:
     def _series_uid(self) -> str:
         made, template = self._placed, self._placed.template
         if not self._options.keep_uids:
-            return series_uid(made, self._options, self._voxels, self._class)
+            return instances.series_uid(made, self._options, self._voxels, self._class)
         rows = [frame.row for frame in made.frames]
         if template is None or len({template.table.source(row).sop_instance for row in rows}) != len(rows):
             raise errors.UsageError("keep_uids: the slices are not one for one those of the template's files")
@@ -155,9 +98,8 @@ class _Writing:
                     f"colour of {made.dtype} cannot be written: scale it to 8 bits before"
                 )
             wide = False
-        return stored.plan(
-            made.dtype, found, made.slope, made.intercept, wide=wide, zero=self._class == classic.PET
-        )
+        zero = self._class == classic.PET
+        return stored.plan(made.dtype, found, made.slope, made.intercept, wide=wide, zero=zero)
 
     def write(self, target: pathlib.Path, progress: base.Progress | None) -> None:
         """Write every slice."""
@@ -215,9 +157,9 @@ class _Writing:
             classic.window(made, self._window, options, same=same or options.keep_uids)
         if not options.keep_uids:
             classic.sources(made, placed, [frame.row] if frame.row >= 0 else [])
-        head, data, pad = building.native(one.data.cast("B"), "OB" if one.itemsize == 1 else "OW")
+        head, pad = building.native(one.nbytes, "OB" if one.itemsize == 1 else "OW")
         target = derived.COMPRESSIONS.get(options.compress, building.EXPLICIT)
-        building.write(path, self._class, instance, (made.bytes(), head, data, pad), target)
+        building.write(path, self._class, instance, (made.bytes(), head, one.data.cast("B"), pad), target)
 
     def _where_and_when(self, made: building.Elements, frame: identity.Frame) -> None:
         placed = self._placed

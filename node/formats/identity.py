@@ -205,7 +205,7 @@ def load(paths: tuple[str, ...]) -> tuple[Template, ...]:
 
 
 def _same_leading(made: image.Image, template: Template) -> bool:
-    return _frames_shape(made)[:-1] == template.order.shape[:-1]
+    return tuple(_frames_shape(made)[:-1]) == tuple(template.order.shape[:-1])
 
 
 def _frames(

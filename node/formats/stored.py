@@ -122,7 +122,8 @@ def _scaled(found: Limits, slope: float, intercept: float, *, zero: bool) -> Sto
     low, high = sorted((found.low * slope + intercept, found.high * slope + intercept))
     if not all(map(math.isfinite, (low, high, high - low))):
         raise errors.UsageError(f"voxels from {low:g} to {high:g} cannot be scaled to 16 bits")
-    kind, base = np.dtype("<u2"), said(low)
+    kind: np.dtype[Any] = np.dtype("<u2")
+    base = said(low)
     step = _up(max(high - base, high - low) / 65535)
     if zero:
         kind, base = np.dtype("<i2" if low < 0 else "<u2"), 0.0
