@@ -153,7 +153,7 @@ def convert(request: Request, progress: Progress | None = None) -> Report:
         making.frames(request.table)
         return making.make()
     with headers.opened(request.inputs) as found:
-        dicom, others = _sorted_out(found, request.inputs)
+        dicom, others = sorted_out(found, request.inputs)
         if dicom:
             extra = (*sort.needs((*request.order, *request.split)), *outputs.keywords(request.name))
             making.frames(headers.read(dicom, extra=tuple(dict.fromkeys(extra)), progress=progress))
@@ -238,7 +238,9 @@ class _Making:
                 raise outputs.taken(there)
         for name, job in named.items():
             self._each(name, job)
-        return Report(tuple(self._made), tuple(self._left), frozenset(self._request.inputs))
+        # What reading left out, sorting may tell again.
+        left = tuple(dict.fromkeys(self._left))
+        return Report(tuple(self._made), left, frozenset(self._request.inputs))
 
     def _image(self, one: stack.Stack) -> image.Image:
         made = voxels.image(one, scaling=self._request.scaling)
@@ -372,7 +374,7 @@ def chosen(found: table.Table, series: Sequence[str]) -> table.Table:
     return found.take(np.flatnonzero(meant))
 
 
-def _sorted_out(found: Sequence[str], named: Sequence[str]) -> tuple[list[str], list[pathlib.Path]]:
+def sorted_out(found: Sequence[str], named: Sequence[str]) -> tuple[list[str], list[pathlib.Path]]:
     """Files that may be DICOM, and those of other formats."""
     dicom: list[str] = []
     others: list[pathlib.Path] = []

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from node import errors, evaluate, model, orders, rounds, routes
+
+if TYPE_CHECKING:
+    from node.steps import convert, plan
 
 _LEVELS = {
     orders.When.INSTANCE: "each instance as it comes",
@@ -90,11 +94,15 @@ def _choice(group: orders.Group) -> str:
 def steps(of: Sequence[orders.StepSetting], destination: str, settings: model.Settings) -> list[str]:
     """Say what is done to the copies for a destination, a sentence for each step."""
     coerce = {one.name: one.coerce for one in settings.destinations}.get(destination)
-    if not of and coerce is None:
-        return []
+    return _plan(of, destination, settings).describe() if of or coerce is not None else []
+
+
+def _plan(of: Sequence[orders.StepSetting], destination: str, settings: model.Settings) -> plan.Plan:
+    """What is done to the copies for a destination; raises UsageError when it cannot be."""
     from node.steps import plan  # knows all of DICOM's elements, which takes a moment
 
-    return plan.Plan.of(of, coerce, settings).describe()
+    coerce = {one.name: one.coerce for one in settings.destinations}.get(destination)
+    return plan.Plan.of(of, coerce, settings)
 
 
 # -- what else is wrong ---------------------------------------------------------------------------
@@ -128,11 +136,24 @@ def _steps_of(one: orders.Route, settings: model.Settings) -> Iterator[str]:
             place = f"{step.place}: " if step.place else ""
             yield f"{place}step {number} of route {one.name}: {wrong}"
             sound = False
+    known = {to.name: to for to in settings.destinations}
     for name in _behind(one, settings) if sound else ():
         try:
-            steps(one.steps, name, settings)
+            made = _plan(one.steps, name, settings)
         except errors.NodeError as error:
             yield f"{one.steps[0].place}: steps of route {one.name} for {name}: {error}"
+            continue
+        if made.conversion is not None:
+            wrong = _converted(made.conversion, one, known[name])
+            if wrong is not None:
+                yield f"{one.steps[-1].place}: step {len(one.steps)} of route {one.name}: {wrong}"
+
+
+def _converted(step: convert.Step, one: orders.Route, destination: orders.Destination) -> str | None:
+    """What is wrong with a conversion in this route and for this destination, in a sentence."""
+    if one.level is orders.When.INSTANCE:
+        return 'level is "instance", and a conversion takes a series as a whole: take level out'
+    return step.fits(destination)
 
 
 def _behind(one: orders.Route, settings: model.Settings) -> tuple[str, ...]:
