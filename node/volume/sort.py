@@ -8,6 +8,7 @@ Of the frames that go into no stack, each is named with the reason.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -140,12 +141,11 @@ class _Sorting:
         what = ", ".join(differing)
         found = []
         for (one, _), name in zip(made, names, strict=True):
-            others = [other for other in names if other != name]
-            told = ", ".join(others[:_NAMED]) + (
-                f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-            )
+            others = len(names) - 1
+            told = ", ".join(itertools.islice((other for other in names if other != name), _NAMED))
+            told += f" and {others - _NAMED} more" if others > _NAMED else ""
             note = stack.Note(
-                stack.Kind.SPLIT, f"its series has {len(others)} more, which differ in {what}: {told}"
+                stack.Kind.SPLIT, f"its series has {others} more, which differ in {what}: {told}"
             )
             found.append(dataclasses.replace(one, label=name, notes=(*one.notes, note)))
         return found
@@ -253,9 +253,10 @@ class _Sorting:
             if empty or incomplete:
                 verdict = stack.Verdict.GAPS
         notes += self._gaps(along, depths) + self._said(rows, along, tilt)
-        slices = np.arange(shape[-1]) * along.spacing
+        # Along the axis, and not along the normal: a tilted stack is longer.
+        slices = np.arange(shape[-1]) * made.spacing[0]
         if verdict is stack.Verdict.UNEQUAL:
-            slices = depths - depths[0]
+            slices = (depths - depths[0]) / (depths[-1] - depths[0]) * slices[-1]
         leading = [
             stack.Axis(axis.name, axis.values[:many], axis.unit)
             for axis, many in zip(found.axes, kept, strict=True)

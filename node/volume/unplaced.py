@@ -41,7 +41,7 @@ def of(
     if len(rows) > 1 and columns["#clip"][rows[0]] and bool((np.diff(time) > 0).all()):
         first = stack.Axis("slice", np.zeros(1))
         axes = (stack.Axis("time", time - time[0], "s"), first)
-        return stack.Stack(frames, rows[:, None], axes, None, stack.Verdict.UNPLACED, said[:-1])
+        return stack.Stack(frames, rows[:, None], axes, None, stack.Verdict.UNPLACED, notes)
     return stack.Stack(frames, rows, (axis,), None, stack.Verdict.UNPLACED, said)
 
 
