@@ -179,12 +179,18 @@ def ge_gradient(logical: tuple[float, ...], orientation: tuple[float, ...], phas
     """A direction along frequency, phase and slice, as GE has it, in the patient's coordinates.
 
     Phase runs down the columns, or along the rows (then frequency runs up the columns); the third points
-    against the normal of the image (row cross column).
+    against the normal of the image (row cross column). Which end of a direction is meant makes no difference
+    to diffusion: of the two, this is the one that dcm2niix writes.
     """
     x, y, z = logical
     along, down = (y, -x) if phase_axis.startswith("ROW") else (x, y)
+    return _turned((-along, -down, z), orientation)
+
+
+def _turned(direction: tuple[float, ...], orientation: tuple[float, ...]) -> Vector:
+    """A direction along the row, the column and the normal of an image, in the patient's coordinates."""
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
-    found = along * row + down * column - z * np.cross(row, column)
+    found = direction[0] * row + direction[1] * column + direction[2] * np.cross(row, column)
     return float(found[0]), float(found[1]), float(found[2])
 
 
@@ -214,12 +220,14 @@ _PHILIPS_PARTS = {"M": "M", "P": "P", "R": "R", "I": "I"}
 
 
 def _uih(head: elements.Elements, fixed: Fixed) -> None:
+    """United Imaging gives directions along the axes of the image."""
     block = head.block(0x0065, "IMAGE PRIVATE HEADER")
     block = 0x00651000 if block is None else block
     if "b_value" not in fixed:
         _number(fixed, "b_value", head.number(block | 0x09, "FD"))
-    if "gradient" not in fixed:
-        _vector(fixed, "gradient", head.vector(block | 0x37, 3, "FD"))
+    direction = head.vector(block | 0x37, 3, "FD")
+    if "gradient" not in fixed and direction is not None and "orientation" in fixed:
+        fixed["gradient"] = _turned(direction, fixed["orientation"])
 
 
 def _canon(head: elements.Elements, fixed: Fixed) -> None:
