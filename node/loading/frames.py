@@ -108,7 +108,7 @@ class Loader:
             bounds is not None
             and found.dtype.kind in "iu"
             and cells.beyond(found, bounds)
-            and self.hides(job.source)
+            and self._keep("hides", job.source, hides)
         ):
             found = cells.masked(found, shown)
         if shown.samples == 1:
@@ -131,10 +131,6 @@ class Loader:
         begin, length = cells.place(shown, job.frame)
         raw = memoryview(header.buffer)[header[row].offset : header[row].end][begin : begin + length]
         return cells.array(raw, shown, job.frame, kind=kind), shown.photometric
-
-    def hides(self, source: int) -> bool:
-        """Whether overlays lie in bits of the pixels of a source that are not stored."""
-        return bool(self._keep("hides", source, hides))
 
     def _keep(self, use: str, source: int, make: Callable[[table.Source], Any]) -> Any:
         if (use, source) not in self.kept:
@@ -308,12 +304,14 @@ def spans(loader: Loader) -> image.Spans | None:
             f"{path}: its pixel data has {lengths[loader.source[at]]} bytes, and frame"
             f" {int(loader.frame[at]) + 1} ends beyond them"
         )
+    limits = bounds.pop()
     return image.Spans(
         tuple(one.path for one in loader.sources.values()),
         which[loader.source],
         starts[loader.source] + begin,
         loader.length,
-        bounds.pop(),
+        limits,
+        () if limits is None else tuple(loader.sources.values()),
     )
 
 

@@ -41,15 +41,50 @@ def copy(fd: int, offset: int, made: image.Image, progress: Progress | None = No
     Raises BadData naming the file that cannot be read, StorageFull and StorageFailed.
     """
     loader = made.voxels
-    if isinstance(loader, frames.Loader):
-        if loader.spans is not None:
-            _copied(fd, offset, loader, loader.spans, progress)
-        else:
-            _made(fd, offset, loader, progress)
-    elif made.spans is not None and made.spans.limits is None:
-        _copied(fd, offset, None, made.spans, progress)
+    if made.spans is not None:
+        _copied(fd, offset, made.spans, made.dtype, progress)
+    elif isinstance(loader, frames.Loader):
+        _made(fd, offset, loader, progress)
     else:
         write(fd, offset, made.voxels(), progress)
+
+
+def parts(made: image.Image, size: int = 1 << 20) -> Iterator[memoryview]:
+    """The bytes of the voxels in pieces of at most `size`, each read when it is asked for where it can be.
+
+    Each is in memory of its own, so that a thread may still hold it when the next is asked for.
+    """
+    loader = made.voxels
+    if made.spans is not None:
+        fix = _Masks(made.spans, made.dtype)
+        for run in runs(made.spans):
+            with _opened(run.path) as file:
+                length = run.many * made.spans.length
+                for at in range(0, length, size):
+                    part = memoryview(bytearray(min(size, length - at)))
+                    _read(file, part, run.offset + at, run.path)
+                    fix.put(part, run.first + at // made.spans.length)
+                    yield part
+        return
+    if isinstance(loader, frames.Loader) and not loader.decodes:
+        jobs = loader.work()
+        if [at for job in jobs for at, _ in job.goes] == list(range(len(loader.source))):
+            for job in jobs:
+                for _, voxels in loader.made(job):
+                    yield from _cut(voxels, size)
+            return
+    found = made.voxels()
+    if found.flags.c_contiguous:
+        yield from _cut(found, size)
+    else:
+        for frame in np.ndindex(found.shape[: -2 - made.colour]):
+            yield from _cut(np.ascontiguousarray(found[frame]), size)
+
+
+def _cut(found: Array, size: int) -> Iterator[memoryview]:
+    view = found.reshape(-1).view(np.uint8).data
+    for at in range(0, len(view), size):
+        yield view[at : at + size]
 
 
 def write(fd: int, offset: int, found: Array, progress: Progress | None = None) -> None:
@@ -72,12 +107,13 @@ def whole(loader: frames.Loader, progress: Progress | None = None) -> Array:
         if loader.spans is not None:
             out = np.empty(shape, loader.dtype)
             view = out.reshape(-1).view(np.uint8).data
+            fix = _Masks(loader.spans, loader.dtype)
             for run in runs(loader.spans):
                 with _opened(run.path) as file:
-                    length = run.many * loader.spans.length
-                    begin = run.first * loader.spans.length
-                    _read(file, view[begin : begin + length], run.offset, run.path)
-            _mask(loader, loader.spans, out)
+                    for at in range(run.first, run.first + run.many):
+                        part = view[at * loader.length : (at + 1) * loader.length]
+                        _read(file, part, run.offset + (at - run.first) * loader.length, run.path)
+                        fix.put(part, at)
             return out
         if loader.decodes:
             return _decoded(loader, progress)
@@ -104,49 +140,50 @@ def runs(found: image.Spans) -> Iterator[Run]:
         yield Run(first, after - first, found.paths[int(file[first])], int(offset[first]))
 
 
+class _Masks:
+    """Takes overlays out of values, where a header declares that they hold some."""
+
+    def __init__(self, found: image.Spans, dtype: np.dtype[Any]) -> None:
+        self._found = found
+        self._dtype = dtype
+        self._hides: dict[int, bool] = {}  # by file
+
+    def put(self, part: memoryview, frame: int) -> None:
+        """Put bytes right that begin in a frame of the image."""
+        if self._found.limits is None:
+            return
+        values = np.frombuffer(part, self._dtype)
+        if not cells.beyond(values, self._found.limits):
+            return
+        file = int(self._found.file[frame])
+        source = self._found.sources[file]
+        if file not in self._hides:
+            self._hides[file] = frames.hides(source)
+        if self._hides[file] and source.pixels is not None:
+            values[...] = cells.masked(values, source.pixels)
+
+
 def _copied(
-    fd: int, offset: int, loader: frames.Loader | None, found: image.Spans, progress: Progress | None
+    fd: int, offset: int, found: image.Spans, dtype: np.dtype[Any], progress: Progress | None
 ) -> None:
-    room = bytearray(_SLAB)
-    slab = memoryview(room)
-    values = None
-    if loader is not None and found.limits is not None:
-        values = np.frombuffer(room, loader.dtype)
+    slab = memoryview(bytearray(_SLAB))
+    fix = _Masks(found, dtype)
     total, told, done = found.length * len(found.file), 0, 0
     for run in runs(found):
         target = offset + run.first * found.length
         length = run.many * found.length
         with _opened(run.path) as file:
             for at in range(0, length, _SLAB):
-                size = min(_SLAB, length - at)
-                part = slab[:size]
+                part = slab[: min(_SLAB, length - at)]
                 _read(file, part, run.offset + at, run.path)
-                if values is not None and found.limits is not None and loader is not None:
-                    some = values[: size // loader.dtype.itemsize]
-                    if cells.beyond(some, found.limits):
-                        _masked(loader, some, run.first + at // found.length)
+                fix.put(part, run.first + at // found.length)
                 _write(fd, part, target + at)
-                done += size
+                done += len(part)
                 if progress is not None and done - told >= _TELL:
                     told = done
                     progress(done, total, "copying")
     if progress is not None:
         progress(total, total, "copying")
-
-
-def _masked(loader: frames.Loader, some: Array, frame: int) -> None:
-    """Take overlays out of values of a frame, where its header declares them."""
-    source = loader.sources[int(loader.source[frame])]
-    if source.pixels is not None and loader.hides(int(loader.source[frame])):
-        some[...] = cells.masked(some, source.pixels)
-
-
-def _mask(loader: frames.Loader, found: image.Spans, out: Array) -> None:
-    if found.limits is None:
-        return
-    for frame, one in enumerate(out.reshape(len(loader.source), -1)):
-        if cells.beyond(one, found.limits):
-            _masked(loader, one, frame)
 
 
 def _made(fd: int, offset: int, loader: frames.Loader, progress: Progress | None) -> None:

@@ -29,7 +29,8 @@ class Spans:
     offset: Array  # where the frame begins in it
     length: int  # bytes of a frame, the same for all
     limits: tuple[int, int] | None = None
-    # Bits Stored < Bits Allocated: values beyond these may hold an overlay, and `loading.spans` takes it out
+    # Bits Stored < Bits Allocated: values beyond these may hold an overlay; `loading.spans` takes it out
+    sources: tuple[table.Source, ...] = ()  # the data sets of `paths`, where there are limits
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

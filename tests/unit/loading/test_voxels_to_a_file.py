@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -87,3 +88,33 @@ def test_an_array_of_somebody_else_is_written_whatever_its_layout(tmp_path: path
     axes = tuple(stack.Axis(name, np.arange(1.0)) for name in ("slice", "row", "column"))
     made = image.Image(own.shape, own.dtype, axes, None, 1.0, 0.0, "", lambda: own)
     assert np.array_equal(_written(tmp_path, made)[0], FRAMES)
+
+
+def test_frames_in_another_order_are_still_copied_and_masked(tmp_path: pathlib.Path) -> None:
+    sources = [
+        stacks.written(
+            tmp_path / f"{at}",
+            (frame | 0x8000).astype("<u2").tobytes(),
+            BitsStored=12,
+            HighBit=11,
+            OverlayBitPosition=15,
+        )
+        for at, frame in enumerate(FRAMES)
+    ]
+    made = voxels.image(stacks.of(sources))
+    assert made.spans is not None
+    backwards = dataclasses.replace(
+        made,
+        spans=dataclasses.replace(made.spans, file=made.spans.file[::-1], offset=made.spans.offset[::-1]),
+        voxels=lambda: made.voxels()[::-1],
+    )
+    assert np.array_equal(_written(tmp_path, backwards)[0], FRAMES[::-1])
+
+
+@pytest.mark.parametrize("size", [16, 48, 1 << 20])
+@pytest.mark.parametrize("syntax", [pydicom.uid.ExplicitVRLittleEndian, pydicom.uid.RLELossless])
+def test_pieces_make_the_whole(tmp_path: pathlib.Path, syntax: str, size: int) -> None:
+    made = voxels.image(stacks.of(_files(tmp_path, syntax)), jobs=1)
+    found = list(spans.parts(made, size))
+    assert b"".join(found) == FRAMES.tobytes()
+    assert max(map(len, found)) <= size
