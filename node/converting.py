@@ -234,7 +234,7 @@ class _Making:
             named[name] = job
             if self._request.force or self._request.ours is not None:
                 continue
-            if (there := outputs.there(self._target(name))) is not None:
+            if (there := self._there(name)) is not None:
                 raise outputs.taken(there)
         for name, job in named.items():
             self._each(name, job)
@@ -324,6 +324,10 @@ class _Making:
             _synced((target.parent,), inside=False)
         return base.Written(tuple(reversed(paths)), written.notes)
 
+    def _there(self, name: pathlib.PurePath) -> pathlib.Path | None:
+        # Formats without endings make folders, which have the bare name.
+        return outputs.there(self._target(name), bare=not self._format.suffixes)
+
     def _replaces(self, place: pathlib.Path) -> bool:
         ours = self._request.ours
         if ours is None:
@@ -335,7 +339,7 @@ class _Making:
         ours = self._request.ours
         if ours is None:
             return False
-        there = outputs.there(self._request.out / name)
+        there = self._there(name)
         return there is not None and there.relative_to(self._request.out).as_posix() not in ours
 
     def _target(self, name: pathlib.PurePath) -> pathlib.Path:

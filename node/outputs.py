@@ -67,9 +67,9 @@ def free(
     raise errors.UsageError(f"{_SAME_NAME} volumes would have the same name: give another pattern")
 
 
-def there(stem: pathlib.Path) -> pathlib.Path | None:
-    """What has this name already, with whatever ending."""
-    if stem.exists() or stem.is_symlink():
+def there(stem: pathlib.Path, *, bare: bool = True) -> pathlib.Path | None:
+    """What has this name already, with whatever ending; without one only where `bare`."""
+    if bare and (stem.exists() or stem.is_symlink()):
         return stem
     beginning = f"{stem.name}."
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(stem.parent) as entries:

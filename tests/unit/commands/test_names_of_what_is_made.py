@@ -54,6 +54,10 @@ def test_a_name_is_taken_by_any_ending_but_not_by_a_longer_name(tmp_path: pathli
     (tmp_path / "other.1.nii").touch()
     assert outputs.there(tmp_path / "scan") == tmp_path / "scan.nii.gz"
     assert outputs.there(tmp_path / "other") is None
+    assert outputs.there(tmp_path / "scan.nii", bare=False) is not None
+    (tmp_path / "bare").mkdir()
+    assert outputs.there(tmp_path / "bare") is not None
+    assert outputs.there(tmp_path / "bare", bare=False) is None
     assert outputs.there(tmp_path / "no" / "where") is None
 
 
