@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import mmap
 import os
 from typing import Any
@@ -14,23 +15,60 @@ from node.dicom import vr as vrs
 from node.volume import table
 
 KINDS = {vrs.PIXEL_DATA: "int", 0x7FE00008: "float", 0x7FE00009: "double"}
+_INTERCEPT, _SLOPE, _KIND, _UNITS = 0x00281052, 0x00281053, 0x00281054, 0x00541001
 _WIDTHS = {"float": 32, "double": 64}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rescale:
+    """What a header says of its stored values."""
+
+    slope: float  # NaN: nothing
+    intercept: float  # NaN: nothing
+    kind: str  # Rescale Type, or Units of PET
 
 
 def located(source: table.Source) -> table.Source:
     """The source with its pixel module and the place of its pixels; BadData, naming the file."""
-    encoding = syntaxes.encoding(source.syntax)
-    if source.pixels is not None and (source.place is not None or encoding.deflated):
+    if _known(source):
         return source
     try:
-        header = whole(source)
-        found, at = pixel_data(header)
-        shown = describe(header, found)
-        if encoding.deflated:
-            return dataclasses.replace(source, pixels=shown)
-        return dataclasses.replace(source, pixels=shown, place=place(header, at, shown, found))
+        return _placed(source, whole(source))
     except errors.BadData as error:
         raise named(error, source.path) from error
+
+
+def rescaled(source: table.Source) -> tuple[table.Source, Rescale]:
+    """The same, and what the header says of stored values: the index does not know it."""
+    try:
+        header = whole(source)
+        kind = header.get(_KIND) or header.get(_UNITS)
+        found = Rescale(_decimal(header, _SLOPE), _decimal(header, _INTERCEPT), str(kind or "").strip())
+        return (source if _known(source) else _placed(source, header)), found
+    except errors.BadData as error:
+        raise named(error, source.path) from error
+
+
+def _known(source: table.Source) -> bool:
+    deflated = syntaxes.encoding(source.syntax).deflated
+    return source.pixels is not None and (source.place is not None or deflated)
+
+
+def _placed(source: table.Source, header: scan.Table) -> table.Source:
+    found, at = pixel_data(header)
+    shown = describe(header, found)
+    if syntaxes.encoding(source.syntax).deflated:
+        return dataclasses.replace(source, pixels=shown)
+    return dataclasses.replace(source, pixels=shown, place=place(header, at, shown, found))
+
+
+def _decimal(header: scan.Table, tag: int) -> float:
+    value: Any = header.get(tag)
+    value = value[0] if isinstance(value, (tuple, list)) and value else value
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def named(error: errors.BadData, path: str) -> errors.BadData:

@@ -35,8 +35,7 @@ def image(found: stack.Stack, *, scaling: str = scale.STORED, jobs: int | None =
     rows = flat[flat >= 0]
     if not len(rows):
         raise errors.BadData("a stack without frames is no volume")
-    used = np.unique(found.table["source"][rows])
-    sources = {int(at): locate.located(found.table.sources[int(at)]) for at in used}
+    found, sources = _located(found, rows)
     shape = _shape(sources)
     scaled = scale.of(found.table, rows, scaling)
     lookups = _lookups(sources, found.table, rows) if scaled.plain else {}
@@ -81,6 +80,23 @@ def image(found: stack.Stack, *, scaling: str = scale.STORED, jobs: int | None =
         notes=(*found.notes, *_notes(sources, scaled, made_real=made_real and scaling == scale.STORED)),
         label=found.label,
     )
+
+
+def _located(found: stack.Stack, rows: Array) -> tuple[stack.Stack, Mapping[int, table.Source]]:
+    """The data sets of some rows with the places of their pixels, by number; with the slopes, where the
+    table has no column of them, because it came from the index."""
+    used = [int(at) for at in np.unique(found.table["source"][rows])]
+    if "slope" in found.table:
+        return found, {at: locate.located(found.table.sources[at]) for at in used}
+    read = {at: locate.rescaled(found.table.sources[at]) for at in used}
+    slope, intercept = table.absent("slope", len(found.table)), table.absent("intercept", len(found.table))
+    kind = table.absent("rescale_type", len(found.table))
+    for row, at in enumerate(found.table["source"].tolist()):
+        if at in read:
+            slope[row], intercept[row], kind[row] = dataclasses.astuple(read[at][1])
+    columns = {**found.table.columns, "slope": slope, "intercept": intercept, "rescale_type": kind}
+    whole = table.Table(found.table.sources, columns, len(found.table), found.table.skipped)
+    return dataclasses.replace(found, table=whole), {at: source for at, (source, _) in read.items()}
 
 
 def load(made: images.Image) -> Array:

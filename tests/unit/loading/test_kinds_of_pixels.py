@@ -182,6 +182,18 @@ def test_one_slope_rides_along(tmp_path: pathlib.Path) -> None:
     assert np.array_equal(real.voxels()[0], RAMP * np.float32(2) - 1024)
 
 
+def test_what_the_index_does_not_know_of_values_is_read_from_the_files(tmp_path: pathlib.Path) -> None:
+    said = [{"RescaleSlope": slope, "RescaleIntercept": -5, "RescaleType": "HU"} for slope in (1, 1, 2)]
+    sources = [stacks.written(tmp_path / str(at), RAMP.tobytes(), **one) for at, one in enumerate(said)]
+    same = voxels.image(stacks.of(sources[:2]))
+    assert (same.slope, same.intercept, same.unit) == (1.0, -5.0, "HU")
+    assert same.spans is not None
+    assert same.table is not None
+    assert same.table["slope"].tolist() == [1.0, 1.0]
+    made = voxels.image(stacks.of(sources)).voxels()
+    assert np.array_equal(made[2], RAMP * np.float32(2) - 5)
+
+
 def test_scales_of_others_on_choice(tmp_path: pathlib.Path) -> None:
     source = stacks.written(tmp_path / "a", RAMP.tobytes())
     columns = {
