@@ -36,6 +36,8 @@ COMMANDS = {
     "worklist": "worklist",
     "steps": "steps",
     "edit": "edit",
+    "show": "show",
+    "sort": "sort",
     "convert": "convert",
     "preview": "preview",
     "rules": "rules",
