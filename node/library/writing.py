@@ -62,6 +62,8 @@ def write(
             f"{address!r} is no place to write to: give a path, or dicom://HOST:PORT/CALLED"
         )
     path = pathlib.Path(address)
+    if not overwrite and path.exists() and (not path.is_dir() or path.suffix == ".zarr"):
+        raise _taken(path)
     if path.name.lower().endswith(".zip"):
         return (_zip(made, path, format or "dicom", texts, overwrite=overwrite),)
     form, target, texts = _meant(made, path, format, texts)
@@ -107,8 +109,21 @@ def _placed(
         paths = form.write(made, apart / target.name, options).paths
         places = [target.parent / path.relative_to(apart) for path in paths]
         for path, place in reversed(list(zip(paths, places, strict=True))):
-            outputs.move(path, place, replace=overwrite)
+            _move(path, place, overwrite=overwrite)
     return tuple(places)
+
+
+def _move(path: pathlib.Path, place: pathlib.Path, *, overwrite: bool) -> None:
+    if not overwrite and (place.exists() or place.is_symlink()):
+        raise _taken(place)
+    if place.is_dir() and place.suffix != ".zarr" and any(one.suffix != ".dcm" for one in place.iterdir()):
+        # A folder is replaced as a whole, and what else is in it would be lost.
+        raise errors.UsageError(f"{place} holds more than DICOM files: it is not overwritten")
+    outputs.move(path, place, replace=overwrite)
+
+
+def _taken(path: pathlib.Path) -> errors.UsageError:
+    return errors.UsageError(f"{path} is there already: give another place, or overwrite=True")
 
 
 def _zip(
@@ -118,8 +133,6 @@ def _zip(
     form = registry.get(name)
     if wrong := form.check(options):
         raise errors.UsageError(f"{form.name}: {wrong}")
-    if path.exists() and not overwrite:
-        raise outputs.taken(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with outputs.work(path.parent) as apart:
         inside = apart / "in"
@@ -130,7 +143,7 @@ def _zip(
             for one in sorted(inside.rglob("*")):
                 if one.is_file():
                     archive.write(one, one.relative_to(inside).as_posix())
-        outputs.move(whole, path, replace=overwrite)
+        _move(whole, path, overwrite=overwrite)
     return path
 
 
