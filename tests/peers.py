@@ -16,6 +16,7 @@ PACKAGES = {
     "wlmscpfs": "dcmtk",
     "movescu": "dcmtk",
     "getscu": "dcmtk",
+    "dcm2niix": "dcm2niix",
     "dcmqrscp": "dcmtk",
     "dcmdump": "dcmtk",
     "dcmconv": "dcmtk",

@@ -47,6 +47,9 @@ BUILDERS: dict[str, Builder] = {
     "enhanced_ct": _P(series_enhanced.enhanced, modality="CT"),
     "enhanced_mr": _P(series_enhanced.enhanced, modality="MR"),
     "enhanced_mr_time": _P(series_enhanced.enhanced, modality="MR", times=3),
+    "enhanced_mr_philips": _P(
+        series_enhanced.enhanced, modality="MR", times=3, maker="Philips Medical Systems"
+    ),
     "enhanced_mr_dwi": _P(series_enhanced.enhanced, modality="MR", diffusing=True),
     "enhanced_mr_stacks": _P(
         series_enhanced.enhanced, modality="MR", stacks=(series_base.AXIAL, series_base.SAGITTAL)

@@ -22,10 +22,12 @@ def enhanced(
     times: int = 1,
     diffusing: bool = False,
     stacks: tuple[base.Grid, ...] = (base.OBLIQUE,),
+    maker: str = "Test",
 ) -> list[pydicom.Dataset]:
     """One file whose frames lie in an order of their own: slice slowest, against the normal."""
     made = base.instance(name, ENHANCED[modality], modality, 1)
     made.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    made.Manufacturer = maker
     volumes = len(series_mr.DIFFUSION) if diffusing else times
     frames = [
         (stack, volume, slice_)
