@@ -162,6 +162,8 @@ def _readout(scanned: vendors.Acquisition, lines: int, fields: dict[str, Any]) -
     total = scanned.total_readout_time or (spacing * (lines - 1) if spacing else None)
     if total:
         found["EffectiveEchoSpacing"] = _round(spacing or total / (lines - 1))
+        if width and spacing:  # of the lines that were acquired
+            found["DerivedVendorReportedEchoSpacing"] = _round(spacing * (scanned.parallel_factor or 1.0))
         found["TotalReadoutTime"] = _round(total)
         return found
     frequency = fields.get("ImagingFrequency")
@@ -241,6 +243,9 @@ def _volumes(made: image.Image, fields: dict[str, Any]) -> dict[str, Any]:
     starts = np.nanmin(
         np.where(np.isfinite(made.table["time"][rows]), made.table["time"][rows], np.inf), axis=1
     )
+    middle = made.table["reference_time"][rows[:, 0]] / 1000.0
+    if np.isfinite(middle).all():
+        found["FrameReferenceTime"] = [_round(value) for value in middle.tolist()]
     if np.isfinite(starts).all():
         found["FrameTimesStart"] = [_round(value) for value in (starts - starts[0]).tolist()]
     headers = [bids_fields.opened(source) for source in bids_fields.sources(made)]

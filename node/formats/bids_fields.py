@@ -198,6 +198,10 @@ def of(header: Header, made: image.Image, first: int) -> Fields:
                 value = _tidy(said * field.scale)
         if value not in (None, "", []):
             told[field.name] = value
+    if "Manufacturer" in told:
+        told["Manufacturer"] = _MAKERS.get(vendors.maker(told["Manufacturer"]), told["Manufacturer"])
+    if frames is not None:
+        told.update(_more(frames, first, told))
     if modality == "PT":
         told.update(_pet(header, told))
     return told
@@ -209,6 +213,30 @@ _COLUMNS = {
     "InversionTime": "inversion_time",
     "FlipAngle": "flip_angle",
 }
+
+
+_MAKERS = {"SIEMENS": "Siemens", "GE": "GE", "PHILIPS": "Philips"}  # as dcm2niix writes them
+_PHILIPS = {
+    "PhilipsRescaleSlope": "slope",
+    "PhilipsRescaleIntercept": "intercept",
+    "PhilipsScaleSlope": "philips_slope",
+    "PhilipsScaleIntercept": "philips_intercept",
+}
+
+
+def _more(frames: table.Table, first: int, told: Fields) -> Fields:
+    """What stands in no one element, or elsewhere in objects of many frames."""
+    more: Fields = {}
+    orientation = frames["orientation"][first]
+    if "ImageOrientationPatientDICOM" not in told and all(map(math.isfinite, orientation)):
+        more["ImageOrientationPatientDICOM"] = [_tidy(float(value)) for value in orientation]
+    words = set(told.get("ImageType", ()))
+    if told.get("Modality") == "MR" and words & {"DIS2D", "DIS3D", "ND"}:
+        more["NonlinearGradientCorrection"] = bool(words & {"DIS2D", "DIS3D"})
+    if math.isfinite(float(frames["philips_slope"][first])):
+        values = {name: float(frames[column][first]) for name, column in _PHILIPS.items()}
+        more.update({name: value for name, value in values.items() if math.isfinite(value)})
+    return more
 
 
 def _pet(header: Header, told: Fields) -> Fields:

@@ -103,12 +103,13 @@ class Nifti:
         header = nifti_header.decode(gzipped.head(path, most) if zipped else _head(path, most), where)
         body = _image_file(path) if header.apart else path
         shape = header.dim[::-1] + ((header.colours,) if header.colours else ())
-        axes.checked(where, shape, header.dtype, None)
+        # Deflate makes at most 1032 bytes of one; what says more lies, and is known before it is unpacked.
+        axes.checked(where, shape, header.dtype, 1032 * _size(body) if body.name.endswith(".gz") else None)
+        voxels, spans = _voxels(body, header, shape)
         notes: list[stack.Note] = []
         place = _geometry(header, notes)
         beside = bids.beside(path)
         leading = bids.leading(beside, header.dim[3:][::-1], header.spacing[3:][::-1], header.start)
-        voxels, spans = _voxels(body, header, shape)
         if header.colours == 4:
             voxels, spans, shape = _opaque(voxels), None, (*shape[:-1], 3)
             notes.append(stack.Note(stack.Kind.HEADER, "its colours have an opacity, which is left out"))
@@ -313,6 +314,13 @@ def _head(path: pathlib.Path, most: int) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(most)
+    except OSError as error:
+        raise errors.BadData(f"{path} cannot be read ({error.strerror or error})") from error
+
+
+def _size(path: pathlib.Path) -> int:
+    try:
+        return path.stat().st_size
     except OSError as error:
         raise errors.BadData(f"{path} cannot be read ({error.strerror or error})") from error
 
