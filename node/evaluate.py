@@ -14,8 +14,8 @@ from node import conditions, orders
 SOURCE, CALLED, PEER, ADDRESS = "source", "called", "peer", "address"
 ASSOCIATION = frozenset({SOURCE, CALLED, PEER, ADDRESS})
 # ... and, for routes, what is known once its series has settled.
-VERDICT, INSTANCES = "verdict", "instances"
-SETTLED = frozenset({VERDICT, INSTANCES})
+VERDICT, INSTANCES, SORTED = "verdict", "instances", "sorted"
+SETTLED = frozenset({VERDICT, INSTANCES, SORTED})
 COMMAND = "command:"  # source and peer of what a command destination made begin so; its name follows
 _EXACT = frozenset({SOURCE, CALLED})  # AE titles: DICOM lets case tell two of them apart
 

@@ -164,6 +164,17 @@ class Completeness(enum.StrEnum):
     INCONSISTENT = "inconsistent"  # signals contradict each other, or more came than was named
 
 
+class Sorting(enum.StrEnum):
+    """What sorting says of the volumes of a series: `volume.stack.Verdict`, and of several of them."""
+
+    COMPLETE = "complete"  # every place is filled, at equal distances
+    GAPS = "gaps"  # slices are missing between others
+    UNEQUAL = "unequal"  # slices lie at distances that differ
+    SINGLE = "single"  # one slice
+    UNPLACED = "unplaced"  # nothing says where they lie
+    MIXED = "mixed"  # several volumes that do not belong together; it stands beside what each of them is
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Policy:
     """Which signals settle a series; the first policy whose peers and modalities fit is taken."""

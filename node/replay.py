@@ -103,7 +103,11 @@ class Replay:
         for instance in decisions.first(connection, facts.key, _TRIES):
             try:
                 return self._decider.known(
-                    instance, peer=facts.peer, verdict=one.verdict, instances=one.instances
+                    instance,
+                    peer=facts.peer,
+                    verdict=one.verdict,
+                    instances=one.instances,
+                    sorting=self._decider.sorting(connection, facts.key),
                 )
             except errors.NodeError:
                 continue  # the next may be readable; who is counted as unreadable is told
@@ -114,7 +118,7 @@ class Replay:
     ) -> list[routes.Effect]:
         """What the routes make of it now, at the levels at which it was decided then."""
         routing, all_routes = self._settings.routing, self._settings.routes
-        fresh = {**known, evaluate.VERDICT: (), evaluate.INSTANCES: ()}
+        fresh = {**known, **dict.fromkeys(evaluate.SETTLED, ())}
         effects: list[routes.Effect] = []
         if one.revision == 0 or one.first:  # with no such route then, nothing was written down of it
             effects += routes.choose(routing, all_routes, fresh, level=orders.When.INSTANCE).effects
@@ -137,7 +141,11 @@ class Replay:
                 for instance in decisions.first(connection, facts.key, _TRIES)[:1]:
                     try:
                         known[facts.series] = self._decider.known(
-                            instance, peer=facts.peer, verdict=verdict, instances=facts.instances
+                            instance,
+                            peer=facts.peer,
+                            verdict=verdict,
+                            instances=facts.instances,
+                            sorting=self._decider.sorting(connection, facts.key),
                         )
                     except errors.NodeError:
                         continue  # it is counted where its own decision is looked at

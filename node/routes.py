@@ -8,7 +8,7 @@ mode "all" each of them, until one is final or discards. What no route matches g
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from node import evaluate, orders
 
@@ -66,7 +66,16 @@ class Explanation:
 
 def needed(routes: Sequence[orders.Route]) -> frozenset[str]:
     """Return the elements that the routes look at, so that nothing else need be read."""
-    return evaluate.elements(part for route in routes for part in (route.when, *route.requires))
+    return evaluate.elements(_conditions(routes))
+
+
+def ask_sorting(routes: Sequence[orders.Route]) -> bool:
+    """Return whether a route asks how a series sorts, so that nobody sorts for nothing."""
+    return any(evaluate.SORTED in evaluate.keys(part) for part in _conditions(routes))
+
+
+def _conditions(routes: Sequence[orders.Route]) -> Iterator[orders.Condition]:
+    return (part for route in routes for part in (route.when, *route.requires))
 
 
 def facts(
@@ -78,6 +87,7 @@ def facts(
     address: str = "",
     verdict: orders.Completeness | None = None,
     instances: int | None = None,
+    sorting: Sequence[str] = (),
 ) -> Facts:
     """Return what routes may ask: values of elements, where it came from, how it settled (None: not yet)."""
     return {
@@ -88,6 +98,7 @@ def facts(
         evaluate.ADDRESS: (address,),
         evaluate.VERDICT: () if verdict is None else (verdict.value,),
         evaluate.INSTANCES: () if instances is None else (str(instances),),
+        evaluate.SORTED: sorting,
     }
 
 

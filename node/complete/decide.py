@@ -31,6 +31,7 @@ class Rulebook:
     calling: str  # our AE title
     tls: model.TlsSettings  # our identity where a peer is called over TLS
     needed: frozenset[str]  # elements that the routes look at
+    sorting: bool = False  # a route asks how a series sorts
 
     @classmethod
     def of(cls, settings: model.Settings) -> Rulebook:
@@ -44,6 +45,7 @@ class Rulebook:
             settings.node.aet,
             settings.tls,
             routes.needed(settings.routes),
+            routes.ask_sorting(settings.routes),
         )
 
     def has(self, level: orders.When) -> bool:
@@ -81,6 +83,7 @@ class Decider:
         peer: str = "",
         verdict: orders.Completeness | None = None,
         instances: int | None = None,
+        sorting: Sequence[str] = (),
     ) -> routes.Facts:
         """What routes may ask of an instance, as it is presented; raises NodeError when it cannot be read."""
         needed = self.rulebook.needed
@@ -105,18 +108,43 @@ class Decider:
             address=address,
             verdict=verdict,
             instances=instances,
+            sorting=sorting,
         )
+
+    def sorting(self, connection: sqlalchemy.Connection, key: int) -> tuple[str, ...]:
+        """What sorting says of a series, where a route asks."""
+        if not self.rulebook.sorting:
+            return ()
+        from node.index import frames  # with arrays, which most routers can do without
+
+        try:
+            return frames.sorted_as(connection, key)
+        except sqlalchemy.exc.SQLAlchemyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the edge: what cannot be sorted is still sent
+            log.unexpected(where=f"sorting the series of row {key}", error=error)
+            return ()
 
     def of_series(
         self, connection: sqlalchemy.Connection, of: series.Facts, verdict: orders.Completeness
     ) -> routes.Facts:
         """What routes may ask of a settled series: its first instance speaks for it."""
+        sorting = self.sorting(connection, of.key)
         for held in decisions.first(connection, of.key, _TRIES):
             try:
-                return self.known(held, peer=of.peer, verdict=verdict, instances=of.instances)
+                return self.known(
+                    held, peer=of.peer, verdict=verdict, instances=of.instances, sorting=sorting
+                )
             except errors.NodeError as error:
                 self._unread(held, error)
-        return routes.facts({}, source=of.source, peer=of.peer, verdict=verdict, instances=of.instances)
+        return routes.facts(
+            {},
+            source=of.source,
+            peer=of.peer,
+            verdict=verdict,
+            instances=of.instances,
+            sorting=sorting,
+        )
 
     def of_instance(self, held: model.Instance) -> routes.Facts:
         """What routes may ask of an instance that is sent on as it comes."""

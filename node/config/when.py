@@ -7,7 +7,7 @@ has them: `when.RequestAttributesSequence.ScheduledProcedureStepID = "7"` is a p
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from node import conditions, errors, evaluate, orders
@@ -95,16 +95,18 @@ class _Reader:
             return
         entries: tuple[str, ...] = read  # type: ignore[assignment]
         if name == evaluate.VERDICT:
-            self._verdicts(entries, path)
+            self._one_of(list(orders.Completeness), entries, path)
+        if name == evaluate.SORTED:
+            self._one_of(list(orders.Sorting), entries, path)
         if tests.setdefault(written(name), entries) is not entries:
             self._wrong(path, ": this element stands there twice; give a list, or use all = [{...}, {...}]")
 
-    def _verdicts(self, entries: tuple[str, ...], path: Key) -> None:
+    def _one_of(self, words: Sequence[str], entries: tuple[str, ...], path: Key) -> None:
         """A verdict that there is not would never be found."""
         for entry in entries:
             test = conditions.parse(entry)
-            if test.kind is conditions.Kind.EQUAL and test.text.lower() not in list(orders.Completeness):
-                self._wrong(path, f" = {kinds.show(entry)}: give one of {', '.join(orders.Completeness)}")
+            if test.kind is conditions.Kind.EQUAL and test.text.lower() not in words:
+                self._wrong(path, f" = {kinds.show(entry)}: give one of {', '.join(words)}")
 
     def _wrong(self, path: Key, text: str) -> None:
         self.sound = False
