@@ -205,7 +205,7 @@ class _Making:
             name = self._name(one)
             if one.verdict is stack.Verdict.GAPS and not self._request.partial:
                 said = f"stack {number} has gaps, and what has gaps is not wanted"
-                self._leave(name, table.Why.APART, said)
+                self._leave(name, table.Why.NOT_ASKED, said)
             else:
                 self._jobs.append(_Job(name, functools.partial(self._image, one), one))
 

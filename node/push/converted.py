@@ -173,7 +173,7 @@ class Sender:
 
         out = work / "made"
         out.mkdir()
-        request = dataclasses.replace(asked(self._step, out, files), options=self._step.derived)
+        request = asked(self._step, out, files)
         report = self._converter.convert(request, sum(item.size for item in items))
         if not report.made:
             nothing(report)
@@ -228,7 +228,7 @@ class Given:
             out=folder,
             inputs=tuple(map(str, volumes)),
             template=str(instances),
-            options=self._step.derived,
+            options=self._step.returned,
         )
         report = self._converter.convert(request, _sizes(map(str, volumes)))
         if not report.made or report.missing:
@@ -285,7 +285,7 @@ def asked(step: convert.Step, out: pathlib.Path, files: Sequence[str]) -> conver
         scaling=step.scaling,
         tilt=step.tilt,
         partial=step.partial,
-        options=dict(step.options),
+        options=step.made,
     )
 
 

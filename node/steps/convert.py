@@ -28,6 +28,7 @@ _KEYS = (
     "options",
     "dicom",
     "back",
+    "back_options",
     "description",
     "number",
 )
@@ -52,13 +53,13 @@ class Step:
     options: tuple[tuple[str, str], ...] = ()  # of the format
     dicom: bool = False  # a program is given the instances, too
     back: str = "dicom"  # what volumes that a program makes become; "no": they are dropped
+    back_options: tuple[tuple[str, str], ...] = ()  # of that format
     description: str = ""  # Series Description of what is made
     number: int | None = None  # Series Number of what is made
 
     @classmethod
     def of(cls, options: Mapping[str, object]) -> Step:
         """The step with these options, which `check` found nothing wrong with."""
-        pairs = (text.partition("=") for text in _texts(options.get("options", ())))
         number = options.get("number")
         return cls(
             to=str(options["to"]),
@@ -68,9 +69,10 @@ class Step:
             tilt=options.get("correct_tilt") is True,
             partial=options.get("partial", "make") == "make",
             name=str(options.get("name", "")),
-            options=tuple((key, value) for key, _, value in pairs),
+            options=_pairs(options, "options"),
             dicom=options.get("dicom") is True,
             back=str(options.get("back", "dicom")),
+            back_options=_pairs(options, "back_options"),
             description=str(options.get("description", "")),
             number=number if isinstance(number, int) else None,
         )
@@ -81,13 +83,21 @@ class Step:
         return False
 
     @property
-    def derived(self) -> dict[str, str]:
-        """The options of a format that makes instances."""
-        found = dict(self.options)
+    def made(self) -> dict[str, str]:
+        """The options of the format that the series becomes."""
+        return self._named(self.options) if self.to in DICOM else dict(self.options)
+
+    @property
+    def returned(self) -> dict[str, str]:
+        """The options of the format that results of a program become."""
+        return self._named(self.back_options)
+
+    def _named(self, options: tuple[tuple[str, str], ...]) -> dict[str, str]:
+        found = dict(options)
         if self.description:
             found.setdefault("description", self.description)
         if self.number is not None:
-            found.setdefault("number", str(self.number))
+            found.setdefault("series_number", str(self.number))
         return found
 
     def item(self, item: base.Item) -> base.Item:
@@ -123,7 +133,7 @@ def check(options: Mapping[str, object]) -> str | None:
         return f"a convert step has no {more[0]!r}: it takes {', '.join(_KEYS)}"
     if not isinstance(options.get("to"), str):
         return 'a convert step needs the format: to = "nifti", for example'
-    for key in ("order", "split", "options"):
+    for key in ("order", "split", "options", "back_options"):
         value = options.get(key, [])
         if not isinstance(value, str | list | tuple) or not all(isinstance(one, str) for one in value):
             return f"{key} = {value!r}: it is a text, or a list of texts"
@@ -133,11 +143,12 @@ def check(options: Mapping[str, object]) -> str | None:
     for key, allowed in (("scaling", SCALING), ("partial", PARTIAL), ("back", BACK)):
         if key in options and options[key] not in allowed:
             return f"{key} = {options[key]!r}: it is one of {', '.join(allowed)}"
-    for text in _texts(options.get("options", ())):
-        if not _OPTION.fullmatch(text):
-            return f'options = {text!r}: write each as "key=value"'
+    for key in ("options", "back_options"):
+        for text in _texts(options.get(key, ())):
+            if not _OPTION.fullmatch(text):
+                return f'{key} = {text!r}: write each as "key=value"'
     number = options.get("number", 1)
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1 << 31:
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1_000_000_000:
         return f"number = {number!r}: it is a whole number"
     for key in ("name", "description"):
         if not isinstance(options.get(key, ""), str):
@@ -156,10 +167,16 @@ def _format(options: Mapping[str, object]) -> str | None:
         made = registry.get(step.to)
     except errors.UsageError as error:
         return f"to = {step.to!r}: {error}"
-    wanted = step.derived if step.to in DICOM else dict(step.options)
-    if wrong := made.check(wanted):
+    if wrong := made.check(step.made):
         return f"to = {step.to!r}: {wrong}"
+    if step.back in DICOM and (wrong := registry.get(step.back).check(step.returned)):
+        return f"back = {step.back!r}: {wrong}"
     return None
+
+
+def _pairs(options: Mapping[str, object], key: str) -> tuple[tuple[str, str], ...]:
+    parts = (text.partition("=") for text in _texts(options.get(key, ())))
+    return tuple((name, value) for name, _, value in parts)
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ NIFTI = orders.StepSetting("convert", {"to": "nifti"}, "node.toml:12")
         ({"to": "nifti", "back": "nifti"}, "back = 'nifti'"),
         ({"to": "nifti", "number": "nine"}, "number = 'nine': it is a whole number"),
         ({"to": "nifti", "correct_tilt": "yes"}, "it is true or false"),
+        ({"to": "nifti", "back_options": ["colour=red"]}, "back = 'dicom'"),
         ({"to": "metaimage", "options": "suffix=.png"}, "to = 'metaimage'"),
     ],
 )
@@ -50,7 +51,8 @@ def test_its_options_are_read() -> None:
     assert convert.check(options) is None
     step = convert.Step.of(options)
     assert (step.order, step.partial, step.options) == (("time", "b"), False, (("level", "2"),))
-    assert step.derived == {"level": "2", "description": "Lesions", "number": "900"}
+    assert step.made == {"level": "2"}
+    assert step.returned == {"description": "Lesions", "series_number": "900"}
     assert step.describe() == "convert the series into nifti, by time and b; what has gaps is left out"
 
 
