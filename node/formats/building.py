@@ -75,6 +75,16 @@ class Elements:
             self.held, self.sets = again.held, again.sets
             self.held[tag] = encode.whole(tag, kind, value, self._form)
 
+    def recode(self, sets: tuple[str, ...]) -> None:
+        """Write every text in other character sets; in UTF-8 where they do not hold it."""
+        data = self.bytes()
+        try:
+            data = edit.edit(data, EXPLICIT, [edit.Set("SpecificCharacterSet", list(sets))]).tobytes()
+        except errors.UsageError:
+            data = _recoded(data)
+        again = _split(data, EXPLICIT)
+        self.held, self.sets = again.held, again.sets
+
     def default(self, tag: int, value: values.Value, vr: str = "") -> None:
         """Give an element a value where it has none."""
         if tag not in self.held:

@@ -13,7 +13,7 @@ from node.dicom import uids
 from node.dicom import values as dicom_values
 from node.dicom import vr as vrs
 from node.files import layout
-from node.formats import axes, building, derived, identity, stored
+from node.formats import building, derived, identity, stored
 from node.volume import image, stack
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -38,6 +38,15 @@ _GENERAL = frozenset(
         *(0x00200052, 0x00200060, 0x00201040, 0x00204000, 0x00280301, 0x00282110, 0x00282112, 0x00282114),
         *(0x00321033, 0x00321034, 0x00321060, 0x00321064, 0x00400244, 0x00400245, 0x00400250, 0x00400251),
         *(0x00400253, 0x00400254, 0x00400255, 0x00400260, 0x00400275, 0x00400280, 0x00080068),
+    }
+)
+_OF_A_SERIES = frozenset(
+    {
+        *(0x00080020, 0x00080021, 0x00080030, 0x00080031, 0x00080050, 0x00080051, 0x00080060, 0x00080090),
+        *(0x00081030, 0x00081032, 0x0008103E, 0x0008103F, 0x00081048, 0x00081050, 0x00081060, 0x00081070),
+        *(0x00081080, 0x00081110, 0x00081111, 0x00180015, 0x00181030, 0x00185100, 0x0020000D, 0x00200010),
+        *(0x00200011, 0x00200052, 0x00200060, 0x00201040, 0x00400244, 0x00400245, 0x00400253, 0x00400254),
+        *(0x00400275, 0x00080005),
     }
 )
 _WHOLE_GROUPS = frozenset({0x0010, 0x0012})  # patient; trial and de-identification
@@ -88,6 +97,16 @@ def class_of(placed: identity.Placed, *, capture: bool) -> str:
     return found if found in OWN else SECONDARY
 
 
+def one_series(made: building.Elements, first: building.Elements) -> None:
+    """Give a slice the patient, study and series of the first, for a volume made of several series."""
+    gone = [tag for tag in made.held if tag in _OF_A_SERIES or tag >> 16 in _WHOLE_GROUPS]
+    made.drop(gone)
+    same = {tag: raw for tag, raw in first.held.items() if tag in _OF_A_SERIES or tag >> 16 in _WHOLE_GROUPS}
+    if made.sets != first.sets and 0x00080005 in made:
+        made.recode(first.sets)
+    made.held.update(same)
+
+
 def series(
     made: building.Elements, placed: identity.Placed, options: derived.Options, sop_class: str, uid: str
 ) -> None:
@@ -111,12 +130,14 @@ def series(
         made.drop((0x0008103F,))
     if text is not None:
         made.set(0x0008103E, text)
-    said = made.text(0x00080008).split("\\")[2:] or (["AXIAL"] if sop_class == CT else ["OTHER"])
+    was = made.text(0x00080008).split("\\")[2:]
+    said = [part for part in was if part.strip() != "MOSAIC"] or (["AXIAL"] if sop_class == CT else ["OTHER"])
     second = "PRIMARY" if sop_class == PET else "SECONDARY"  # PET has no other (PS3.3 C.8.9.4)
     made.set(0x00080008, ("DERIVED", second, *(options.image_type or said)))
     if sop_class == SECONDARY:
         made.default(0x00080064, "WSD")
         made.default(0x00200020, None)
+        made.default(0x00200060, None)
     made.set(
         0x00082111, options.derivation or "Voxels were computed from, or aligned with, the source images"
     )
@@ -234,6 +255,8 @@ def window(
     if found is not None:
         made.set(0x00281050, found[0])
         made.set(0x00281051, found[1])
+        if found[1] < 1:
+            made.set(0x00281056, "LINEAR_EXACT")  # the usual function has no such width (PS3.3 C.11.2.1.2)
 
 
 def _short(number: float) -> float:
@@ -358,8 +381,3 @@ def reference(made: building.Elements, sop_class: str, sop_instance: str) -> byt
             0x0040A170: [code("121322", "DCM", "Source Image for Image Processing Operation")],
         }
     )
-
-
-def leading_of(placed: identity.Placed) -> tuple[stack.Axis, ...]:
-    """The axes before the slices."""
-    return axes.leading(placed.image)

@@ -65,8 +65,12 @@ class _Writing:
         self._voxels = placed.image.voxels()
         self._turned = placed.fit.view(self._voxels, colour=placed.image.colour)
         self._uid = self._series_uid()
-        self._how = None if options.scale == "slice" else self._plan(self._limits(self._slices()))
+        self._former = identity.former(placed, self._turned, zero=sop_class == classic.PET)
+        self._how: stored.Stored | None = None  # of every slice; None: each has its own
+        if self._former is None and options.scale == "volume":
+            self._how = self._plan(stored.limits(self._slices()))
         self._window: tuple[float, float] | None = None
+        self._common: building.Elements | None = None  # whose series it is, where frames are of several
         self._cache: tuple[int, building.Elements] | None = None
         self.notes: tuple[str, ...] = placed.notes
         template = placed.template
@@ -86,9 +90,6 @@ class _Writing:
         for frame in self._placed.frames:
             yield self._placed.frame_of(self._turned, frame)
 
-    def _limits(self, slices: Iterator[Array]) -> stored.Limits:
-        return stored.limits(slices)
-
     def _plan(self, found: stored.Limits) -> stored.Stored:
         made = self._placed.image
         wide = self._class in classic.OWN
@@ -105,6 +106,8 @@ class _Writing:
         """Write every slice."""
         frames = self._placed.frames
         width = max(5, len(str(len(frames))))
+        if self._placed.several:
+            self._common = self._template(next(frame.row for frame in frames if frame.row >= 0)).copy()
         self._window = classic.span(self._placed.image, self._options, self._sample())
         for number, frame in enumerate(frames):
             self._write_slice(target / f"{number + 1:0{width}d}.dcm", number, frame)
@@ -112,7 +115,7 @@ class _Writing:
                 progress(number + 1, len(frames), "slices")
         if self._how is not None and self._how.note:
             self.notes += (self._how.note,)
-        elif self._how is None and self._placed.image.dtype.kind == "f":
+        elif self._how is None and self._former is None and self._placed.image.dtype.kind == "f":
             self.notes += ("values were scaled to 16 bits, slice by slice",)
 
     def _sample(self) -> Array:
@@ -134,7 +137,7 @@ class _Writing:
     def _write_slice(self, path: pathlib.Path, number: int, frame: identity.Frame) -> None:
         placed, options = self._placed, self._options
         voxels = placed.frame_of(self._turned, frame)
-        how = self._how or self._plan(stored.limits([voxels]))
+        how = self._former[number] if self._former else self._how or self._plan(stored.limits([voxels]))
         one = how.cast(voxels)
         before = self._template(frame.row)
         made = classic.kept(before, self._class)
@@ -143,6 +146,8 @@ class _Writing:
             made.sets = (building.UTF8,)
         if 0x00080008 in before:
             made.held[0x00080008] = before.held[0x00080008]
+        if self._common is not None:
+            classic.one_series(made, self._common)
         classic.series(made, placed, options, self._class, self._uid)
         made.set(0x00080016, self._class)
         instance = before.text(0x00080018) if options.keep_uids else uids.derived("", self._uid, str(number))
@@ -164,20 +169,11 @@ class _Writing:
     def _where_and_when(self, made: building.Elements, frame: identity.Frame) -> None:
         placed = self._placed
         classic.place(made, placed, frame, self._class)
-        leading = classic.leading_of(placed)
-        shape = tuple(len(axis.values) for axis in leading)
-        if leading and (self._class == classic.SECONDARY or not self._same_volume(frame)):
-            number = int(np.ravel_multi_index(frame.index, shape))
-            classic.moment(made, leading, frame.index, number, int(np.prod(shape)))
+        if placed.leading and (self._class == classic.SECONDARY or not placed.same):
+            number, total = placed.volume(frame), placed.volumes
+            classic.moment(made, placed.leading, frame.index, number, total)
         if self._class == classic.MR:
             classic.diffusion(made, placed, frame.row)
-
-    def _same_volume(self, frame: identity.Frame) -> bool:
-        """Whether the template has the very volumes of the image, though not this slice of them."""
-        template = self._placed.template
-        return template is not None and template.order.shape[:-1] == tuple(
-            len(axis.values) for axis in classic.leading_of(self._placed)
-        )
 
 
 FORMAT: base.Format = Classic(

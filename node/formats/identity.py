@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from node import errors
-from node.formats import axes, derived
+from node.formats import axes, derived, stored
 from node.volume import geometry, image, onto, stack, table
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -46,6 +46,7 @@ class Placed:
     leading: tuple[stack.Axis, ...]  # axes before the slices
     template: Template | None  # None: nobody's
     frames: tuple[Frame, ...]  # in the order of the voxels: slices fastest
+    same: bool  # the template has the very volumes of the image
     exact: bool  # slices lie where the headers say, even where the grid is only their mean
     notes: tuple[str, ...] = ()
 
@@ -60,6 +61,24 @@ class Placed:
         if not np.isfinite(said).all():
             return there
         return _nearby(self.grid, there, said, exact=self.exact)
+
+    @property
+    def several(self) -> bool:
+        """Whether the frames come from more than one series."""
+        if self.template is None:
+            return False
+        held = self.template.table["series"]
+        return len({held[frame.row] for frame in self.frames if frame.row >= 0}) > 1
+
+    @property
+    def volumes(self) -> int:
+        """How many volumes the leading axes make."""
+        return len(self.frames) // self.shape[0]
+
+    def volume(self, frame: Frame) -> int:
+        """Which of them a slice is of, from 0."""
+        counts = _frames_shape(self.image)[:-1]
+        return int(np.ravel_multi_index(frame.index, counts)) if counts else 0
 
     def frame_of(self, turned: Array, frame: Frame) -> Array:
         """The voxels of one slice out of the turned array."""
@@ -87,25 +106,79 @@ def _nearby(grid: geometry.Geometry, there: geometry.Vector, said: Array, *, exa
     return x, y, z
 
 
+def former(found: Placed, turned: Array, *, zero: bool) -> tuple[stored.Stored, ...] | None:
+    """How each slice of floats was stored in the template, where they are still the same numbers; else None.
+
+    PET has another slope for each slice, so that its volume is of floats though every slice is of integers.
+    """
+    if found.image.dtype.kind != "f" or found.template is None or not all(one.own for one in found.frames):
+        return None
+    held = found.template.table
+    signed = {bool(held["signed"][one.row] == 1) for one in found.frames}
+    out: list[stored.Stored] = []
+    for one in found.frames:
+        scaled = (float(held["slope"][one.row]), float(held["intercept"][one.row]))
+        if len(signed) > 1 or (zero and scaled[1]):
+            return None
+        how = stored.again(
+            found.frame_of(turned, one),
+            found.image.slope,
+            found.image.intercept,
+            scaled,
+            signed=True in signed,
+        )
+        if how is None:
+            return None
+        out.append(how)
+    return tuple(out)
+
+
 def placed(made: image.Image, options: derived.Options) -> Placed:
     """Find the template of an image and lay the image on it; UsageError when it does not fit."""
     if options.template:
         return _on_template(made, options)
-    if made.table is not None and made.rows is not None and _sourced(made.table) and (made.rows >= 0).any():
-        rows = np.broadcast_to(made.rows, _frames_shape(made))
+    rows = _own_rows(made)
+    if rows is not None and made.table is not None:
         own = Template(made.table, rows, axes.leading(made), made.geometry)
-        frames = _frames(made, own, onto.AS_IT_IS, rows.shape[-1], own_frames=True)
+        there = rows[rows >= 0]
+        same = len(np.unique(there)) == len(there)  # else the volume was made of one header many times
+        frames = _frames(made, own, onto.AS_IT_IS, rows.shape[-1], own_frames=same)
         exact = made.verdict in (stack.Verdict.UNEQUAL, stack.Verdict.GAPS)
-        return Placed(
-            made, onto.AS_IT_IS, _spatial(made), made.geometry, axes.leading(made), own, frames, exact
-        )
+        return _as_it_is(made, own, frames, same=same, exact=exact)
     frames = tuple(
         Frame(index[:-1], index[-1], -1, own=False, place=False) for index in np.ndindex(_frames_shape(made))
     )
     note = "no template was given: the objects have neither a patient nor a study that exists"
+    return dataclasses.replace(_as_it_is(made, None, frames, same=False, exact=False), notes=(note,))
+
+
+def _as_it_is(
+    made: image.Image, own: Template | None, frames: tuple[Frame, ...], *, same: bool, exact: bool
+) -> Placed:
     return Placed(
-        made, onto.AS_IT_IS, _spatial(made), made.geometry, axes.leading(made), None, frames, False, (note,)
+        image=made,
+        fit=onto.AS_IT_IS,
+        shape=_spatial(made),
+        grid=made.geometry,
+        leading=axes.leading(made),
+        template=own,
+        frames=frames,
+        same=same,
+        exact=exact,
     )
+
+
+def _own_rows(made: image.Image) -> Array | None:
+    """The rows of the table that an image of DICOM files brings; None where it brings none."""
+    if made.table is None or made.rows is None or not _sourced(made.table):
+        return None
+    if not (made.rows >= 0).any() or int(made.rows.max()) >= len(made.table):
+        return None
+    try:
+        found: Array = np.broadcast_to(made.rows, _frames_shape(made))
+    except ValueError:
+        return None
+    return found
 
 
 def _sourced(found: table.Table) -> bool:
@@ -134,7 +207,16 @@ def _on_template(made: image.Image, options: derived.Options) -> Placed:
     frames = _frames(made, template, fit, shape[0], own_frames=_same_leading(made, template))
     notes += _said(made, template, fit, shape[0], own_positions=own_positions)
     return Placed(
-        made, fit, shape, grid, axes.leading(made), template, frames, not own_positions, tuple(notes)
+        image=made,
+        fit=fit,
+        shape=shape,
+        grid=grid,
+        leading=axes.leading(made),
+        template=template,
+        frames=frames,
+        same=_same_leading(made, template),
+        exact=not own_positions,
+        notes=tuple(notes),
     )
 
 

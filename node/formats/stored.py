@@ -15,6 +15,7 @@ from node.dicom import values
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+_DOUBT = 0.01
 _COMPLEX = "complex voxels are none of DICOM's: write magnitude and phase apart"
 
 
@@ -142,6 +143,40 @@ def _scaled(found: Limits, slope: float, intercept: float, *, zero: bool) -> Sto
     if found.broken:
         note += f"; {found.broken} that are not finite became the least or the greatest"
     return Stored(kind, step, base, cast, found, note)
+
+
+def again(
+    one: Array, slope: float, intercept: float, former: tuple[float, float], *, signed: bool
+) -> Stored | None:
+    """Floats as the integers that a former slope and intercept made them of; None: they were not.
+
+    Single precision leaves less than a hundredth of a step of doubt about 16 bits.
+    """
+    step, base = (said(number) if math.isfinite(number) else math.nan for number in former)
+    if not step or not math.isfinite(step) or not math.isfinite(base):
+        return None
+    kind = np.dtype("<i2" if signed else "<u2")
+    ends = np.iinfo(kind)
+
+    def steps_of(values_: Array) -> Array:
+        steps = np.multiply(values_, slope, dtype=np.float64)
+        steps += intercept - base
+        steps /= step
+        return steps
+
+    exact = steps_of(one)
+    whole = np.rint(exact)
+    if not bool((np.abs(exact - whole) < _DOUBT).all()):  # false for what is not finite, too
+        return None
+    low, high = (float(whole.min()), float(whole.max())) if whole.size else (0.0, 0.0)
+    if low < ends.min or high > ends.max:
+        return None
+
+    def cast(values_: Array) -> Array:
+        return np.rint(steps_of(values_)).astype(kind)
+
+    found = Limits(float(one.min()), float(one.max()), whole=False, broken=0)
+    return Stored(kind, step, base, cast, found)
 
 
 def said(number: float) -> float:
