@@ -95,7 +95,7 @@ class _Found:
 
             made = tilt.corrected(made)
         stored = self.scaling == "stored"
-        return volumes.Volume.of(made, stored=stored, lookup=self.lookup)
+        return volumes.Volume.of(made, stored=stored, ours=True, lookup=self.lookup)
 
     def words(self) -> str:
         """What it is, in a line."""

@@ -178,6 +178,25 @@ def inserted(header: Header, at: int, axis: stack.Axis) -> Header:
     return made
 
 
+def padded(header: Header, at: int, before: int, after: int) -> Header | None:
+    """Of so many indices more on both sides of a dimension; None: nobody can say what they would mean."""
+    axis = header.axes[at]
+    if axis.name not in SPATIAL:
+        return None
+    length = before + len(axis.values) + after
+    step = 1.0 if header.geometry is None else float(np.linalg.norm(getattr(header.geometry, axis.name)))
+    made = dataclasses.replace(
+        header,
+        axes=_replaced(header.axes, at, dataclasses.replace(axis, values=np.arange(length) * step)),
+        geometry=moved(header.geometry, axis.name, -before, 1),
+    )
+    if header.rows is None or axis.name in PLANE:
+        return made
+    width = [(0, 0)] * header.rows.ndim
+    width[frames(header.axes).index(at)] = (before, after)
+    return dataclasses.replace(made, rows=np.pad(header.rows, width, constant_values=-1))
+
+
 def ordered(header: Header, order: Sequence[int]) -> Header:
     """Of the dimensions in another order; their names go with them."""
     made = dataclasses.replace(header, axes=tuple(header.axes[at] for at in order))

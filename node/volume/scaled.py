@@ -9,10 +9,11 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def real(stored: Array, slope: float, intercept: float) -> Array:
+def real(stored: Array, slope: float, intercept: float, *, ours: bool = False) -> Array:
     """Stored values rescaled: int16 or int32 where they are whole and fit, else float32 or float64.
 
-    Never unsigned: the difference of two volumes would not be what it looks like.
+    Never unsigned: the difference of two volumes would not be what it looks like. What is `ours` may be
+    written over, so that a volume is not held twice.
     """
     if stored.dtype.kind == "f":
         if (slope, intercept) == (1, 0):
@@ -43,7 +44,7 @@ def real(stored: Array, slope: float, intercept: float) -> Array:
         made = stored.astype(target)
     if (whole, offset) == (1, 0):
         return made
-    if made.base is not None or made is stored:
+    if np.may_share_memory(made, stored) and not (ours and stored.flags.writeable):
         made = made.copy()
     # Modulo two to the bits: right in the end, since the ends fit.
     mask = (1 << target.itemsize * 8) - 1

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from node import errors
-from node.volume import combining, functions, scaled, slicing, stack
+from node.volume import calls, combining, functions, methods, scaled, slicing, stack
 from node.volume import geometry as geometries
 from node.volume import header as headers
 from node.volume import image as images
@@ -17,7 +17,7 @@ from node.volume import table as tables
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class Volume(np.ndarray[Any, np.dtype[Any]]):
+class Volume(methods.Methods):
     """Voxels in the order (..., slice, row, column[, rgb]), with a header that goes with them.
 
     It is a numpy array: slicing, arithmetic and numpy's functions keep the header right; what leaves no
@@ -39,12 +39,22 @@ class Volume(np.ndarray[Any, np.dtype[Any]]):
         self._header = None
 
     @classmethod
-    def of(cls, made: images.Image, *, stored: bool = False, lookup: headers.Lookup | None = None) -> Self:
-        """The voxels of an image; real values unless `stored` values are asked for."""
+    def of(
+        cls,
+        made: images.Image,
+        *,
+        stored: bool = False,
+        ours: bool = False,
+        lookup: headers.Lookup | None = None,
+    ) -> Self:
+        """The voxels of an image; real values unless `stored` values are asked for.
+
+        An image that is `ours`, read for nobody else, may be written over to spare memory.
+        """
         header = dataclasses.replace(headers.of(made), lookup=lookup)
         voxels = made.voxels()
         if not stored and not made.colour:
-            voxels = scaled.real(voxels, made.slope, made.intercept)
+            voxels = scaled.real(voxels, made.slope, made.intercept, ours=ours)
             header = dataclasses.replace(header, slope=1.0, intercept=0.0)
         return cls(voxels if voxels.flags.writeable else voxels.copy(), header)
 
@@ -90,7 +100,7 @@ class Volume(np.ndarray[Any, np.dtype[Any]]):
 
     def axis(self, name: str) -> stack.Axis:
         """The axis of that name."""
-        at: int = functions.named(self.header, name)
+        at: int = calls.named(self.header, name)
         return self.axes[at]
 
     @property
@@ -277,7 +287,7 @@ class Volume(np.ndarray[Any, np.dtype[Any]]):
         parts = [_part(one) for one in inputs]
         known = [part for part in parts if part is not None]
         if method == "reduce" and parts[0] is not None:
-            axis = functions.named(parts[0][0], kwargs.get("axis", 0))
+            axis = calls.named(parts[0][0], kwargs.get("axis", 0))
             plain_kwargs["axis"] = axis
         if method == "__call__" and ufunc.signature is None and known:  # refuse before anything is changed
             shape = np.broadcast_shapes(*(np.shape(one) for one in inputs))
@@ -288,7 +298,7 @@ class Volume(np.ndarray[Any, np.dtype[Any]]):
         if out is not None:
             return out[0] if len(out) == 1 else out
         if method == "reduce" and parts[0] is not None:
-            gone = functions.dimensions(plain_kwargs["axis"], len(parts[0][0].axes))
+            gone = calls.dimensions(plain_kwargs["axis"], len(parts[0][0].axes))
             header = headers.reduced(parts[0][0], gone, keep=bool(kwargs.get("keepdims")))
         elif method == "accumulate" and parts[0] is not None:
             header = parts[0][0]
@@ -314,85 +324,14 @@ class Volume(np.ndarray[Any, np.dtype[Any]]):
             return made
         return made if made.ndim == 0 else type(self)(made, header)
 
-    # methods that are functions of numpy's too
+    # copies and pickles
 
-    def mean(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.mean; an axis may be called by its name."""
-        return np.mean(self, *args, **kwargs)
-
-    def sum(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.sum; an axis may be called by its name."""
-        return np.sum(self, *args, **kwargs)
-
-    def max(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.max; an axis may be called by its name."""
-        return np.max(self, *args, **kwargs)
-
-    def min(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.min; an axis may be called by its name."""
-        return np.min(self, *args, **kwargs)
-
-    def std(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.std; an axis may be called by its name."""
-        return np.std(self, *args, **kwargs)
-
-    def var(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.var; an axis may be called by its name."""
-        return np.var(self, *args, **kwargs)
-
-    def prod(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.prod; an axis may be called by its name."""
-        return np.prod(self, *args, **kwargs)
-
-    def any(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.any; an axis may be called by its name."""
-        return np.any(self, *args, **kwargs)
-
-    def all(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.all; an axis may be called by its name."""
-        return np.all(self, *args, **kwargs)
-
-    def argmax(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.argmax."""
-        return np.argmax(self, *args, **kwargs)
-
-    def argmin(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.argmin."""
-        return np.argmin(self, *args, **kwargs)
-
-    def clip(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.clip."""
-        return np.clip(self, *args, **kwargs)
-
-    def round(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.round."""
-        return np.round(self, *args, **kwargs)
-
-    def cumsum(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.cumsum."""
-        return np.cumsum(self, *args, **kwargs)
-
-    def squeeze(self, axis: Any = None) -> Any:
-        """As numpy.squeeze."""
-        return np.squeeze(self, axis)
-
-    def take(self, *args: Any, **kwargs: Any) -> Any:
-        """As numpy.take."""
-        return np.take(self, *args, **kwargs)
-
-    def swapaxes(self, axis1: Any, axis2: Any, /) -> Any:
-        """As numpy.swapaxes; the names go with the axes."""
-        return np.swapaxes(self, axis1, axis2)
-
-    def transpose(self, *axes: Any) -> Any:
-        """As ndarray.transpose; the names go with the axes."""
-        given = axes[0] if len(axes) == 1 and not isinstance(axes[0], int | str) else axes or None
-        return np.transpose(self, given)
-
-    @property
-    def T(self) -> Any:  # noqa: N802 - numpy's name
-        """All axes the other way round."""
-        return np.transpose(self)
+    def view(self, *args: Any, **kwargs: Any) -> Any:
+        """As ndarray.view; `view(numpy.ndarray)` leaves the header away."""
+        made: Any = super().view(*args, **kwargs)
+        if isinstance(made, Volume) and made.shape == self.shape:
+            made._header = self._header  # noqa: SLF001 - its own class
+        return made
 
     def copy(self, order: Any = "C") -> Self:
         """Another array with the same voxels and header."""
@@ -401,30 +340,6 @@ class Volume(np.ndarray[Any, np.dtype[Any]]):
     def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
         """The same in another type."""
         return type(self)(self.view(np.ndarray).astype(dtype, *args, **kwargs), self._header)
-
-    # what leaves no volume
-
-    def reshape(self, *args: Any, **kwargs: Any) -> Any:
-        """A plain array."""
-        return self.view(np.ndarray).reshape(*args, **kwargs)
-
-    def ravel(self, *args: Any, **kwargs: Any) -> Any:
-        """A plain array."""
-        return self.view(np.ndarray).ravel(*args, **kwargs)
-
-    def flatten(self, *args: Any, **kwargs: Any) -> Any:
-        """A plain array."""
-        return self.view(np.ndarray).flatten(*args, **kwargs)
-
-    def diagonal(self, *args: Any, **kwargs: Any) -> Any:
-        """A plain array."""
-        return self.view(np.ndarray).diagonal(*args, **kwargs)
-
-    def repeat(self, *args: Any, **kwargs: Any) -> Any:
-        """A plain array."""
-        return self.view(np.ndarray).repeat(*args, **kwargs)
-
-    # copies and pickles
 
     def __copy__(self) -> Self:
         return self.copy()

@@ -209,6 +209,26 @@ def test_parts_laid_end_to_end_are_the_whole_again() -> None:
     assert np.array_equal(beside.rows, [whole.rows[0], whole.rows[2]])
 
 
+def test_what_grows_and_what_is_parted_stays_where_it_was() -> None:
+    whole = made((3, 4, 5, 6))
+    grown = np.pad(whole, ((0, 0), (2, 1), (0, 3), (1, 0)), constant_values=-1)
+    assert grown.shape == (3, 7, 8, 7)
+    assert np.array_equal(grown[:, 2:-1, :-3, 1:], whole)
+    same_places(grown[:, 2:-1, :-3, 1:], whole)
+    assert grown.rows[0].tolist() == [-1, -1, 0, 1, 2, 3, -1]
+    assert np.isnan(grown.tag("instance_number")[0, :2]).all()
+    assert type(np.pad(whole, 1)) is np.ndarray  # nobody knows the time of what was added
+    for axis in ("time", 1, 3):
+        parts = np.array_split(whole, 2, axis=axis)
+        assert len(parts) == 2
+        for part in parts:
+            same_places(part, whole)
+    assert [type(one) for one in np.array_split(whole, [3, 1], axis=2)] == [np.ndarray] * 3
+    assert type(np.sort(whole, axis=0)) is np.ndarray
+    assert whole.view().geometry == whole.mT.geometry == OBLIQUE
+    assert whole.mT.names == ("time", "slice", "column", "row")
+
+
 def test_tables_of_two_series_become_one() -> None:
     a, b = made((2, 4, 5)), made((2, 4, 5))
     both = np.stack([a, b])
