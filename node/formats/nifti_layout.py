@@ -59,9 +59,11 @@ class Layout:
 
 
 def of(name: str, where: geometry.Geometry | None) -> Layout:
-    """The layout of a name; without a geometry nothing says where to turn to."""
-    if name == "stored" or where is None:
+    """The layout of a name; without a geometry nothing says which way the axes run."""
+    if name == "stored":
         return Layout()
+    if where is None:  # programs show the last row of a picture on top, so dcm2niix turns it about
+        return Layout(flipped=(False, name == "dcm2niix", False))
     if name == "dcm2niix":  # rows from bottom to top, slices so that the axes are left-handed
         flipped = Layout(flipped=(False, True, False))
         handed = np.linalg.det(flipped.affine(where, (1, 1, 1))[:3, :3])

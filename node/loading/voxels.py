@@ -179,6 +179,10 @@ def _plane(found: stack.Stack, shape: tuple[int, int], coloured: bool) -> tuple[
     if found.geometry is not None:
         unit = "mm"
         _, row, column = found.geometry.spacing
+    else:
+        told = found.table["spacing"][found.first]
+        if np.all(np.isfinite(told) & (told > 0)):
+            unit, row, column = "mm", float(told[0]), float(told[1])
     made = (
         stack.Axis("row", np.arange(rows) * row, unit),
         stack.Axis("column", np.arange(columns) * column, unit),

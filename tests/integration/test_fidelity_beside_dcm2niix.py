@@ -32,8 +32,8 @@ DIFFERS = {
     "dose": "dcm2niix does not read Dose Grid Scaling",
     "us_ybr": "dcm2niix takes YBR for RGB, and frames over time for slices",
     "palette": "dcm2niix gives the numbers of the colours and not the colours",
-    "rgb": "dcm2niix turns the rows about where nothing says how they lie",
-    "unplaced": "dcm2niix turns the rows about where nothing says how they lie",
+    "rgb": "dcm2niix turns the rows about, we where its layout is asked for; nothing says how they lie",
+    "unplaced": "dcm2niix turns the rows about, we where its layout is asked for; nothing says how they lie",
 }
 # Parted by what dcm2niix parts by, where we make an axis of it.
 SPLIT = {"mr_echoes": ("echo_time",)}
@@ -154,14 +154,15 @@ def theirs(folder: pathlib.Path, name: str) -> list[Volume]:
 
 
 def ours(folder: pathlib.Path, name: str) -> list[Volume]:
-    return _converted(folder, name, ())
+    return _converted(folder, name, (), "stored")
 
 
 @functools.cache
-def _converted(folder: pathlib.Path, name: str, split: tuple[str, ...]) -> list[Volume]:
-    out = folder / "ours" / "-".join((name, *split))
+def _converted(folder: pathlib.Path, name: str, split: tuple[str, ...], layout: str) -> list[Volume]:
+    out = folder / "ours" / "-".join((name, *split, layout))
+    inputs = (str(folder / "in" / name),)
     report = converting.convert(
-        converting.Request("nifti", out, inputs=(str(folder / "in" / name),), split=split)
+        converting.Request("nifti", out, inputs=inputs, split=split, options={"layout": layout})
     )
     paths = [pathlib.Path(path) for made in report.made for path in made.paths]
     return [volume(path) for path in paths if path.suffix == ".nii"]
@@ -191,7 +192,35 @@ def test_the_same_volume(name: str, folder: pathlib.Path) -> None:
     found = theirs(folder, name)
 
     assert found, "dcm2niix made nothing of it"
-    assert matched(_converted(folder, name, SPLIT.get(name, ())), found) == []
+    assert matched(_converted(folder, name, SPLIT.get(name, ()), "stored"), found) == []
+
+
+@pytest.mark.parametrize("name", [*SAME, "rgb", "unplaced"])
+def test_the_same_file_where_its_layout_is_asked_for(name: str, folder: pathlib.Path) -> None:
+    found = theirs(folder, name)
+
+    assert found
+    for other, one in zip(
+        found, _ordered(_converted(folder, name, SPLIT.get(name, ()), "dcm2niix"), found), strict=True
+    ):
+        mine, its = np.asanyarray(one.image.dataobj), np.asanyarray(other.image.dataobj)
+        assert mine.shape == its.shape
+        if mine.dtype.fields is None:
+            np.testing.assert_allclose(mine, its, rtol=1e-6)
+        else:
+            np.testing.assert_array_equal(mine, its)
+        np.testing.assert_allclose(one.image.affine, other.image.affine, atol=1e-4)
+
+
+def _ordered(ours: Sequence[Volume], theirs: Sequence[Volume]) -> list[Volume]:
+    """Ours in the order of theirs, told apart by where they lie and their least value."""
+
+    def key(one: Volume) -> tuple[float, ...]:
+        least = float(np.asanyarray(one.image.dataobj).min()) if len(ours) > 1 else 0.0
+        return (least, *np.round(one.image.affine[:3, :3].ravel(), 2).tolist())
+
+    keys = [key(one) for one in theirs]
+    return sorted(ours, key=lambda one: keys.index(key(one))) if len(ours) > 1 else list(ours)
 
 
 @pytest.mark.parametrize("name", DIFFERS)
