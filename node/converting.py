@@ -5,8 +5,10 @@ Each thing that goes in is in the report: it is part of what was made, or it was
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import mmap
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -155,8 +157,8 @@ def convert(request: Request, progress: Progress | None = None) -> Report:
     with headers.opened(request.inputs) as found:
         dicom, others = sorted_out(found, request.inputs)
         if dicom:
-            extra = (*sort.needs((*request.order, *request.split)), *outputs.keywords(request.name))
-            making.frames(headers.read(dicom, extra=tuple(dict.fromkeys(extra)), progress=progress))
+            extra = sort.needs((*request.order, *request.split))
+            making.frames(headers.read(dicom, extra=extra, progress=progress))
         for path in others:
             making.other(path)
         return making.make()
@@ -202,7 +204,11 @@ class _Making:
                 raise errors.UsageError(f"there is no stack {missing[0]}: {len(stacks)} were found")
             stacks = [one for one in stacks if one[0] in wanted]
         for number, one in stacks:
-            name = self._name(one)
+            try:
+                name = self._name(one)
+            except errors.BadData as error:
+                self._leave(one.table.source(one.first).path, table.Why.DAMAGED, str(error))
+                continue
             if one.verdict is stack.Verdict.GAPS and not self._request.partial:
                 said = f"stack {number} has gaps, and what has gaps is not wanted"
                 self._leave(name, table.Why.NOT_ASKED, said)
@@ -285,7 +291,7 @@ class _Making:
     def _name(self, one: stack.Stack) -> pathlib.PurePath:
         row = one.first
         pattern = self._request.name
-        texts = {word: (_text(one.table[word][row]),) for word in outputs.keywords(pattern)}
+        texts = _texts(one.table.source(row), outputs.keywords(pattern)) if pattern else {}
         if pattern and not pattern.endswith("/"):
             return outputs.patterned(pattern, texts, one.label)
         number = float(one.table["series_number"][row])
@@ -397,11 +403,21 @@ def sorted_out(found: Sequence[str], named: Sequence[str]) -> tuple[list[str], l
     return dicom, others
 
 
-def _text(value: object) -> str:
-    """A value of a column as a text; "" where it is absent."""
-    if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:g}"
-    return str(value)
+def _texts(source: table.Source, keywords: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+    """The values of elements of a data set; raises BadData."""
+    from node.dicom import header  # only names by a pattern need it
+
+    try:
+        with open(source.path, "rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise errors.BadData(f"{source.path} cannot be read ({error})") from error
+    try:
+        return header.texts(memoryview(mapped)[source.offset :], source.syntax, keywords)
+    finally:
+        # A view of it may be left in a traceback; the mapping goes when that does.
+        with contextlib.suppress(BufferError):
+            mapped.close()
 
 
 def _shown(name: str) -> str:

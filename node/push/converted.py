@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from node import errors, gathering, orders, outputs
@@ -24,6 +24,7 @@ from node.steps import convert
 
 if TYPE_CHECKING:
     from node import converting
+    from node.volume import table
 
 _MADE = ".made"  # the folder of what was made of which series, below a destination's
 _HEAD = 1 << 16  # bytes of a file that was made in which its name stands
@@ -51,10 +52,12 @@ class Sender:
         scratch: pathlib.Path,
         transcoder: base.Transcoder | None = None,
         reserve: int = 64 << 20,
+        known: Callable[[], table.Table | None] = lambda: None,
     ) -> None:
         """Raises UsageError where the destination does not take what is made."""
         if wrong := step.fits(destination):
             raise errors.UsageError(wrong)
+        self._known = known  # the frames of the series as the index has them, where it has all that is asked
         self._inner = inner
         self._step = step
         self._destination = destination
@@ -147,7 +150,7 @@ class Sender:
         record = _Record(root, _series(files[0]))
         before = record.read()
         request = dataclasses.replace(
-            asked(self._step, root, files),
+            self._asked(root, items, files),
             name=self._step.name or _folders(self._destination.template),
             ours=frozenset(before),
             parts=root / ".parts",
@@ -164,6 +167,20 @@ class Sender:
                 (root / path).unlink()
         return base.Done(statuses.SUCCESS), said(report, made)
 
+    def _asked(
+        self, out: pathlib.Path, items: Sequence[base.Item], files: Sequence[str]
+    ) -> converting.Request:
+        """The request: for frames that the index knows, where it does, and for files otherwise."""
+        request = asked(self._step, out, files)
+        if self._step.order or self._step.split:
+            return request
+        if any(item.change is not None or item.wanted is not None for item in items):
+            return request
+        known = self._known()
+        if known is None or {one.path for one in known.sources} != set(files):
+            return request
+        return dataclasses.replace(request, table=known)
+
     # -- instances ------------------------------------------------------------------------------
 
     def _as_instances(
@@ -173,7 +190,7 @@ class Sender:
 
         out = work / "made"
         out.mkdir()
-        request = asked(self._step, out, files)
+        request = self._asked(out, items, files)
         report = self._converter.convert(request, sum(item.size for item in items))
         if not report.made:
             nothing(report)

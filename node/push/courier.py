@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import pathlib
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from node import errors, failpoints, log_forwarding, metrics, model, orders
 from node.files import book, layout
@@ -23,6 +25,9 @@ from node.queue import backoff, floor
 from node.send import base, destinations
 from node.steps import plan as plans
 from node.steps import presented
+
+if TYPE_CHECKING:
+    from node.volume import table
 
 PAGE = 500  # deliveries that are read at once
 BATCH = 512  # answers that the index is told of at once
@@ -117,8 +122,26 @@ class Courier:
         inner = self.senders.sender(destination, consignment)
         scratch = self.data.root / "run" / "converting"
         return converted.Sender(
-            inner, step, destination, self._converter, scratch, self._transcoder, self.senders.reserve
+            inner,
+            step,
+            destination,
+            self._converter,
+            scratch,
+            self._transcoder,
+            self.senders.reserve,
+            functools.partial(self._frames, consignment.series),
         )
+
+    def _frames(self, series: str) -> table.Table | None:
+        """The frames of a series, where the index knows all of them that sorting asks for."""
+        from node.index import frames  # loads what few nodes need
+
+        try:
+            with self.database.read() as connection:
+                found = frames.table(connection, frames.key(connection, series), place=self.data.place)
+        except errors.NodeError:
+            return None
+        return None if frames.enough(found) else found
 
     def probe(self, destination: orders.Destination) -> None:
         """Find out whether a destination is there; raises errors.NodeError."""

@@ -18,7 +18,7 @@ import pydicom
 import pytest
 import sqlalchemy
 
-from node import converters, errors, model, orders, receive
+from node import converters, converting, errors, model, orders, receive
 from node.faulty import pacs as faulty
 from node.faulty import plan as faulty_plan
 from node.index import ledger, tables
@@ -37,13 +37,28 @@ def converter() -> Iterator[converters.Converter]:
         yield made
 
 
+class _Asked:
+    """A converter that keeps what it was asked."""
+
+    def __init__(self, inner: converters.Converter) -> None:
+        self.requests: list[converting.Request] = []
+        self.cut = inner.cut
+        self._inner = inner
+
+    def convert(self, request: converting.Request, size: int) -> converting.Report:
+        self.requests.append(request)
+        return self._inner.convert(request, size)
+
+
 class Way:
     """Series that are held, and a courier that converts them for one destination."""
 
     def __init__(self, root: pathlib.Path, converter: converters.Converter) -> None:
         self.root = root
         self.data = stored.data(root / "data")
-        self.converter = converter
+        self.opened = contextlib.ExitStack()
+        self.database = self.opened.enter_context(stored.database(self.data))
+        self.converter = _Asked(converter)
         self.came_back: list[pydicom.Dataset] = []
         self._orders = self._last = 0
 
@@ -57,8 +72,7 @@ class Way:
                 assert paths
             for path in paths[only]:
                 receiver.import_file(path, receive.Sender("", "", "import", "", "x"))
-        with stored.database(self.data) as database:
-            stored.file_all(self.data, database)
+        stored.file_all(self.data, self.database)
 
     def accept(self, paths: list[str], source: str) -> int:
         self.came_back += [pydicom.dcmread(io.BytesIO(pathlib.Path(path).read_bytes())) for path in paths]
@@ -76,7 +90,7 @@ class Way:
             peers=peers, destinations=(destination,), storage=model.StorageSettings(min_free=0)
         )
         with contextlib.ExitStack() as stack:
-            database = stack.enter_context(stored.database(self.data))
+            database = self.database
             senders = stack.enter_context(
                 contextlib.closing(
                     destinations.Senders(
@@ -140,8 +154,10 @@ class Way:
 
 
 @pytest.fixture
-def way(tmp_path: pathlib.Path, converter: converters.Converter) -> Way:
-    return Way(tmp_path, converter)
+def way(tmp_path: pathlib.Path, converter: converters.Converter) -> Iterator[Way]:
+    made = Way(tmp_path, converter)
+    with made.opened:
+        yield made
 
 
 def _states(members: list[ledger.Member]) -> set[orders.State]:
@@ -159,6 +175,19 @@ def test_a_folder_gets_files_of_the_series(way: Way) -> None:
     made = nibabel.load(way.root / "out" / name)
     assert np.array_equal(np.asarray(made.dataobj).T.ravel(), np.arange(400) - 1024)
     assert not list((way.data.root / "run" / "converting").iterdir())
+
+
+def test_what_the_index_knows_is_not_read_again_and_gives_the_same(way: Way) -> None:
+    way.hold("ct_tilted")
+    way.carry(way.folder(), to="nifti", options="sidecar=no", name="{Modality}/known")
+    way.carry(way.folder(), to="nifti", options="sidecar=no", name="{Modality}/known", split="EchoTime")
+    known, read = way.converter.requests
+    assert known.table is not None
+    assert read.table is None
+    (path,) = (way.root / "out" / "CT").iterdir()
+    data = path.read_bytes()
+    way.carry(way.folder(), to="nifti", options="sidecar=no", name="{Modality}/known")
+    assert path.read_bytes() == data
 
 
 def test_late_instances_make_the_same_file_again(way: Way) -> None:
@@ -297,8 +326,10 @@ def test_a_worker_that_dies_over_a_series_leaves_no_file(
     tmp_path: pathlib.Path, how: signal.Signals, state: orders.State
 ) -> None:
     """It is stopped, so that it is surely at work, and then dies."""
-    with contextlib.closing(converters.Converter(processes=1)) as converter:
+    with contextlib.ExitStack() as stack:
+        converter = stack.enter_context(contextlib.closing(converters.Converter(processes=1)))
         way = Way(tmp_path, converter)
+        stack.enter_context(way.opened)
         way.hold("ct_axial")
         way.carry(way.folder(), to="nrrd", name="{Modality}/first")
         (worker,) = converter.workers.idle
@@ -325,8 +356,10 @@ def test_a_worker_that_dies_over_a_series_leaves_no_file(
 
 
 def test_what_is_cut_short_is_nobody_s_fault(tmp_path: pathlib.Path) -> None:
-    with contextlib.closing(converters.Converter(processes=1)) as converter:
+    with contextlib.ExitStack() as stack:
+        converter = stack.enter_context(contextlib.closing(converters.Converter(processes=1)))
         way = Way(tmp_path, converter)
+        stack.enter_context(way.opened)
         way.hold("ct_axial")
         way.carry(way.folder(), to="nrrd")
         (worker,) = converter.workers.idle
