@@ -17,6 +17,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 DAY = 86400.0
 _ORIGIN = datetime.date(1970, 1, 1).toordinal()
 _EXACT = 6  # decimals of a second that DICOM has
+_TENTHS = 1e-4  # some releases of GE write tenths of milliseconds where others write seconds
 
 
 @functools.lru_cache(256)
@@ -121,15 +122,17 @@ def slice_times(frames: table.Table, rows: Array) -> Array | None:
     rows = np.asarray(rows).ravel()
     if len(rows) < 2 or (rows < 0).any():
         return None
+    repetition = frames["repetition_time"][rows]
+    longest = float(np.nanmax(repetition)) if np.isfinite(repetition).any() else math.nan
     said: Array = frames["slice_time"][rows].astype(float)
     if np.isfinite(said).all() and np.ptp(said) > 0:
         found: Array = said - said.min()
+        if found.max() > 2 * longest and found.max() * _TENTHS <= longest:
+            found = found * _TENTHS
         return np.round(found, 4)
     time: Array = frames["time"][rows].astype(float)
     if not np.isfinite(time).all() or np.ptp(time) <= 0:
         return None
     found = (time - time.min()) * 1000.0
-    repetition = frames["repetition_time"][rows]
-    longest = float(np.nanmax(repetition)) if np.isfinite(repetition).any() else math.nan
     # Slices of a volume that took longer than its repetition were not excited in one go: no slice timing.
     return np.round(found, 4) if not math.isnan(longest) and float(found.max()) < longest else None

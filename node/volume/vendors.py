@@ -161,7 +161,7 @@ def _ge(head: elements.Elements, fixed: Fixed) -> None:
     timer = NAN if relative is None else head.number(relative | 0x5E, "DS")
     if math.isfinite(timer):
         fixed["slice_time"] = timer * 1000.0
-    elif "EPI_GEMS" in head.text(0x00181022) and "trigger_time" in fixed:
+    elif "EPI_GEMS" in head.text(0x00180022) and "trigger_time" in fixed:
         fixed["slice_time"] = fixed["trigger_time"]
 
 
@@ -415,7 +415,7 @@ def _ge_series(head: elements.Flat, found: dict[str, Any]) -> None:
     size = head.number(0x00280010 if found["phase_axis"] == "COL" else 0x00280011, "US")
     lines = max(matrix[2:]) if matrix else 0
     if spacing > 0 and lines > 1 and size > 1:
-        step = 4.0 if "PFF" in head.text(0x00181022).split("\\") else 2.0
+        step = 4.0 if "PFF" in head.text(0x00180022).split("\\") else 2.0
         made = math.ceil(lines / (found["parallel_factor"] or 1.0) / step - 1e-6) * step
         found["total_readout_time"] = (made - 1) * spacing
         found["effective_echo_spacing"] = (made - 1) * spacing / (size - 1)
