@@ -240,19 +240,21 @@ def _volumes(made: image.Image, fields: dict[str, Any]) -> dict[str, Any]:
     rows = made.rows.reshape(-1, made.rows.shape[-1])
     if (rows < 0).any() or len(rows) > _VOLUMES:
         return found
-    starts = np.nanmin(
-        np.where(np.isfinite(made.table["time"][rows]), made.table["time"][rows], np.inf), axis=1
-    )
     middle = made.table["reference_time"][rows[:, 0]] / 1000.0
     if np.isfinite(middle).all():
         found["FrameReferenceTime"] = [_round(value) for value in middle.tolist()]
-    if np.isfinite(starts).all():
-        found["FrameTimesStart"] = [_round(value) for value in (starts - starts[0]).tolist()]
     headers = [bids_fields.opened(source) for source in bids_fields.sources(made)]
     for field in (bids_fields.FRAME_DURATION, bids_fields.DECAY_FACTOR):
         values_ = [None if header is None else header.value(field) for header in headers]
         if values_ and None not in values_:
             found[field.name] = values_
+    times = made.table["time"][rows]
+    if np.isfinite(times).all():
+        starts = times.min(axis=1) - times.min()
+        lasting = np.asarray(found.get("FrameDuration", np.zeros(len(starts))), float)
+        # Times that leave a frame less than half its duration are those of something else.
+        if (np.diff(starts) >= 0.5 * lasting[:-1]).all():
+            found["FrameTimesStart"] = [_round(value) for value in starts.tolist()]
     return found
 
 
@@ -264,10 +266,8 @@ def _step(made: image.Image, fields: dict[str, Any]) -> float:
     axis = made.axes[count - 1]
     repetition = fields.get("RepetitionTime")
     repeated = float(repetition) if isinstance(repetition, int | float) else 0.0
-    if axis.name == "b":
+    if axis.name not in ("time", "trigger", "reference_time"):
         return repeated
-    if axis.unit not in ("s", "ms") or axis.name not in ("time", "trigger", "reference"):
-        return repeated if axis.name == "dynamic" else 0.0
     values = np.asarray(axis.values, float) * (1e-3 if axis.unit == "ms" else 1.0)
     step = abs(float(values[-1] - values[0])) / max(len(values) - 1, 1) if len(values) else 0.0
     if not math.isfinite(step):

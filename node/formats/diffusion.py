@@ -87,7 +87,7 @@ def files(found: Diffusion, made: image.Image, layout: nifti_layout.Layout) -> t
         if np.linalg.det(affine[:3, :3]) > 0:
             along = along * (-1.0, 1.0, 1.0)
     bval = " ".join(f"{value:.6g}" for value in found.values.tolist()) + "\n"
-    rows = (" ".join(f"{value + 0.0:.6g}" for value in np.round(axis, 9).tolist()) for axis in along.T)
+    rows = (" ".join(f"{value + 0.0:.8g}" for value in np.round(axis, 9).tolist()) for axis in along.T)
     return bval, "\n".join(rows) + "\n"
 
 

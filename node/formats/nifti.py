@@ -169,7 +169,7 @@ def _header(body: _Body, shape: tuple[int, ...], told: bids.Told) -> nifti_heade
     where = axes.grid(made)
     affine = layout.affine(where, (shape[0], shape[1], shape[2]))
     leading = axes.leading(made)[::-1]
-    further = [abs(axes.step(axis)) if axis.unit else 1.0 for axis in leading]
+    further = [abs(axes.step(axis)) if axis.unit == "s" else 1.0 for axis in leading]
     if further:
         further[0] = told.step or further[0]
     steps = [*(float(step) for step in np.linalg.norm(affine[:3, :3], axis=0)), *further]
