@@ -54,9 +54,10 @@ def open(  # noqa: A001 - it is read as `node.open`
     """
     if isinstance(source, np.ndarray):
         return _array(source, template)
-    found = _find(source, order, split, series, stack, scaling, tilt=tilt)
+    found, left = _find(source, order, split, series, stack, scaling, tilt=tilt)
     if len(found) != 1:
-        raise errors.UsageError(_several(found, source))
+        raise errors.UsageError(_several(found, source, left))
+    _warn(left)
     return _placed(found[0].volume(), template)
 
 
@@ -74,7 +75,8 @@ def open_all(
     """Open every volume there is, in the order of `dicom-node show`; the parameters are those of `open`."""
     if isinstance(source, np.ndarray):
         return [_array(source, template)]
-    found = _find(source, order, split, series, stack, scaling, tilt=tilt)
+    found, left = _find(source, order, split, series, stack, scaling, tilt=tilt)
+    _warn(left)
     return [_placed(one.volume(), template) for one in found]
 
 
@@ -120,17 +122,26 @@ def _find(
     scaling: str,
     *,
     tilt: bool,
-) -> list[_Found]:
+) -> tuple[list[_Found], list[str]]:
+    """The volumes there are, and lines about what is missing from them."""
     if scaling not in converting.SCALING:
         raise errors.UsageError(f"scaling {scaling!r}: it is one of {', '.join(converting.SCALING)}")
-    given = [os.fspath(one) for one in source] if isinstance(source, list | tuple) else [os.fspath(source)]
+    try:
+        several = isinstance(source, list | tuple)
+        given = [os.fspath(one) for one in source] if several else [os.fspath(source)]
+    except TypeError:
+        kind = type(source).__name__
+        raise errors.UsageError(
+            f"something of type {kind} cannot be opened: give a path, paths or an array"
+        ) from None
+    left: list[str] = []
     names, functions = _order(order)
     chosen = () if series is None else (str(series),)
     found: list[_Found] = []
     if len(given) == 1 and given[0].startswith(f"{NODE}:"):
         table_ = _held(given[0], (*names, *split))
         sorted_ = sort.sort(converting.chosen(table_, chosen), order=names, split=split, functions=functions)
-        _report(sorted_.left)
+        left = _missing(sorted_.left)
         found = _stacks(sorted_, looking.Files(), scaling, tilt=tilt)
     else:
         extra = sort.needs((*(name for name in names if name not in functions), *split))
@@ -143,18 +154,18 @@ def _find(
                 table_ = loading.read(dicom, extra=extra)
                 read = converting.chosen(table_, chosen) if len(table_) else table_
                 sorted_ = sort.sort(read, order=names, split=split, functions=functions)
-                _report(tuple(dict.fromkeys((*table_.skipped, *sorted_.left))), named=given)
+                left = _missing((*table_.skipped, *sorted_.left), named=given)
                 found = _stacks(sorted_, lookup, scaling, tilt=tilt)
             others += [pathlib.Path(path) for path in given if _of_a_format(path)]
             for path in others:
                 found.append(_Found(_other(path), None, scaling, len(found) + 1))
     if which is None:
-        return found
+        return found, left
     meant = [one for one in found if which in (one.number, one.image.label)]
     if not meant:
         there = "; ".join(one.words() for one in found) or "none"
         raise errors.UsageError(f"there is no stack {which!r}; there are {there}")
-    return meant
+    return meant, left
 
 
 def _stacks(sorted_: stacks.Sorted, lookup: looking.Files, scaling: str, *, tilt: bool) -> list[_Found]:
@@ -219,11 +230,15 @@ def _held(url: str, order: Sequence[str]) -> table.Table:
     return found
 
 
-def _report(left: Sequence[table.Skipped], named: Sequence[str] = ()) -> None:
-    """Warn of what is missing; silence is for what nobody misses in a folder."""
-    missing = converting.Report((), tuple(left), frozenset(named)).missing
-    if missing:
-        warnings.warn("; ".join(converting.told(missing)), LeftOut, stacklevel=4)
+def _missing(left: Sequence[table.Skipped], named: Sequence[str] = ()) -> list[str]:
+    """Lines about what somebody may miss; what nobody means by a folder is no part of it."""
+    once = tuple(dict.fromkeys(left))
+    return list(converting.told(converting.Report((), once, frozenset(named)).missing))
+
+
+def _warn(left: Sequence[str]) -> None:
+    if left:
+        warnings.warn("; ".join(left), LeftOut, stacklevel=3)
 
 
 def _array(voxels_: Array, template: Any) -> volumes.Volume:
@@ -238,9 +253,9 @@ def _placed(made: volumes.Volume, template: Any) -> volumes.Volume:
     return placing.onto(made, like)
 
 
-def _several(found: Sequence[_Found], source: Any) -> str:
+def _several(found: Sequence[_Found], source: Any, left: Sequence[str]) -> str:
     if not found:
-        return f"there is no volume in {source}"
+        return "; ".join((f"there is no volume in {source}", *left))
     shown = "; ".join(one.words() for one in found[:12])
     more = f"; and {len(found) - 12} more" if len(found) > 12 else ""
     return f"there are {len(found)} volumes: choose with series= or stack=, or open_all: {shown}{more}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import pathlib
 from typing import Any
 
+from node.formats import base
 from node.volume import volume
 
 
@@ -19,7 +19,7 @@ class Volume(volume.Volume):
         *,
         overwrite: bool = False,
         **options: Any,
-    ) -> tuple[pathlib.Path, ...]:
+    ) -> base.Written:
         """Write it to a file, a folder, a zip archive or dicom://HOST:PORT/CALLED; see `node.write`."""
         from node.library import writing
 

@@ -34,8 +34,8 @@ def write(
     *,
     overwrite: bool = False,
     **options: Any,
-) -> tuple[pathlib.Path, ...]:
-    """Write a volume and return the files or folders made, the principal one first.
+) -> base.Written:
+    """Write a volume; the files or folders made, the principal one first, and what did not fit the format.
 
     `url` is a file ("x.nii.gz": the ending says the format), a folder (DICOM, unless a format is named), a
     zip archive of what a folder would hold, or dicom://HOST:PORT/CALLED?calling=AET, which sends it.
@@ -51,12 +51,13 @@ def write(
         given = what if isinstance(what, volume.Volume) else volume.Volume.of(what, stored=True)
         what, template = placing.onto(given, template), None
     made = what.image() if isinstance(what, volume.Volume) else what
+    if 0 in made.shape:
+        raise errors.UsageError(f"a volume of {' x '.join(map(str, made.shape))} has no voxels to write")
     texts = {name: _text(value) for name, value in options.items()}
     if template is not None:
         texts["template"] = os.fspath(template)
     if address.startswith("dicom://"):
-        _send(made, address, format or "dicom", texts)
-        return ()
+        return _send(made, address, format or "dicom", texts)
     if "://" in address:
         raise errors.UsageError(
             f"{address!r} is no place to write to: give a path, or dicom://HOST:PORT/CALLED"
@@ -65,7 +66,7 @@ def write(
     if not overwrite and path.exists() and (not path.is_dir() or path.suffix == ".zarr"):
         raise _taken(path)
     if path.name.lower().endswith(".zip"):
-        return (_zip(made, path, format or "dicom", texts, overwrite=overwrite),)
+        return _zip(made, path, format or "dicom", texts, overwrite=overwrite)
     form, target, texts = _meant(made, path, format, texts)
     return _placed(form, made, target, texts, overwrite=overwrite)
 
@@ -86,7 +87,10 @@ def _meant(
         raise errors.UsageError(f"{found.name}: {wrong}")
     ending = converting.suffix(path, found)
     if ending:
-        return found, path.with_name(path.name[: -len(ending)]), {**options, "suffix": ending}
+        told = {**options, "suffix": ending}
+        # A format of one kind of file takes no such option.
+        texts = told if found.check(told) is None else dict(options)
+        return found, path.with_name(path.name[: -len(ending)]), texts
     # A folder that is there gets a file in it, as a copy would; DICOM makes a folder of files itself.
     if path.is_dir() and found.name not in converting.DICOM:
         return found, path / _name(made), dict(options)
@@ -95,7 +99,7 @@ def _meant(
 
 def _placed(
     form: base.Format, made: image.Image, target: pathlib.Path, options: Mapping[str, str], *, overwrite: bool
-) -> tuple[pathlib.Path, ...]:
+) -> base.Written:
     """Make it beside its place, and move it there when it is whole."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -106,11 +110,12 @@ def _placed(
             f"{target.parent} cannot be written to ({error.strerror or error})"
         ) from error
     with outputs.work(target.parent) as apart:
-        paths = form.write(made, apart / target.name, options).paths
+        written = form.write(made, apart / target.name, options)
+        paths = written.paths
         places = [target.parent / path.relative_to(apart) for path in paths]
         for path, place in reversed(list(zip(paths, places, strict=True))):
             _move(path, place, overwrite=overwrite)
-    return tuple(places)
+    return base.Written(tuple(places), written.notes)
 
 
 def _move(path: pathlib.Path, place: pathlib.Path, *, overwrite: bool) -> None:
@@ -128,7 +133,7 @@ def _taken(path: pathlib.Path) -> errors.UsageError:
 
 def _zip(
     made: image.Image, path: pathlib.Path, name: str, options: Mapping[str, str], *, overwrite: bool
-) -> pathlib.Path:
+) -> base.Written:
     """Write an archive of what a folder would hold."""
     form = registry.get(name)
     if wrong := form.check(options):
@@ -137,17 +142,17 @@ def _zip(
     with outputs.work(path.parent) as apart:
         inside = apart / "in"
         inside.mkdir()
-        form.write(made, inside / _name(made), options)
+        notes = form.write(made, inside / _name(made), options).notes
         whole = apart / path.name
         with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for one in sorted(inside.rglob("*")):
                 if one.is_file():
                     archive.write(one, one.relative_to(inside).as_posix())
         _move(whole, path, overwrite=overwrite)
-    return path
+    return base.Written((path,), notes)
 
 
-def _send(made: image.Image, address: str, name: str, options: Mapping[str, str]) -> None:
+def _send(made: image.Image, address: str, name: str, options: Mapping[str, str]) -> base.Written:
     """Make DICOM objects of it and send them; raises when one of them did not arrive."""
     peer, calling = _peer(address)
     if name not in converting.DICOM:
@@ -161,15 +166,16 @@ def _send(made: image.Image, address: str, name: str, options: Mapping[str, str]
     from node.send import dimse, link
 
     with tempfile.TemporaryDirectory() as folder:
-        form.write(made, pathlib.Path(folder, "series"), options)
+        notes = form.write(made, pathlib.Path(folder, "series"), options).notes
         items = [_item(path) for path in sorted(pathlib.Path(folder).rglob("*")) if path.is_file()]
         with transcoding.Transcoder() as transcoder, contextlib.closing(link.Pool()) as pool:
             sender = dimse.Dimse(peer, calling, transcoder=transcoder, pool=pool)
             for attempt in range(_RETRIES + 1):
                 items = _once(sender, items, last=attempt == _RETRIES)
                 if not items:
-                    return
+                    break
                 time.sleep(2.0**attempt)
+    return base.Written((), notes)
 
 
 def _once(sender: sending.Sender, items: Sequence[sending.Item], *, last: bool) -> list[sending.Item]:

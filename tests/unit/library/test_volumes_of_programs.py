@@ -125,6 +125,12 @@ def test_what_cannot_be_opened_is_said(root: pathlib.Path, tmp_path: pathlib.Pat
     assert volume.verdict is stack.Verdict.GAPS
     with pytest.raises(errors.UsageError, match="there is no volume in"):
         node.open(tmp_path)
+    with pytest.raises(errors.UsageError, match=r"there is no volume in .*No such file"):
+        node.open(tmp_path / "nothing")
+    with pytest.raises(errors.UsageError, match="of type NoneType cannot be opened"):
+        node.open(None)
+    with pytest.raises(errors.UsageError, match="0 x 8 x 10 has no voxels"):
+        node.open(root / "ct_oblique")[:0].write(tmp_path / "x.nii")
     with pytest.raises(errors.UsageError, match="scaling 'loud'"):
         node.open(root / "ct_oblique", scaling="loud")
     with pytest.raises(errors.NotFound, match="no data directory of a node"):
@@ -142,8 +148,8 @@ def test_files_of_other_formats_come_back_with_their_place(
     volume = node.open(root / "ct_sagittal")
     half = volume[::-1, 1:, ::2] / 2
     made = half.write(tmp_path / name)
-    assert made[0] == tmp_path / name
-    back = node.open(made[0])
+    assert made.paths[0] == tmp_path / name
+    back = node.open(made.paths[0])
     found = node.compare(half, back)
     assert found.equal, str(found)
     with pytest.raises(errors.UsageError, match="is there already: give another place, or overwrite=True"):
