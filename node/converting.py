@@ -137,7 +137,8 @@ def told(left: Sequence[table.Skipped], names: int = 3) -> Iterator[str]:
 def check(request: Request) -> base.Format:
     """The format that is asked for; raises UsageError for what cannot be asked."""
     made = registry.get(request.to)
-    if wrong := made.check(request.options):
+    template = {"template": request.template} if request.template else {}
+    if wrong := made.check({**request.options, **template}):
         raise errors.UsageError(f"--to {request.to}: {wrong}")
     if request.scaling not in SCALING:
         raise errors.UsageError(f"scaling {request.scaling!r}: it is one of {', '.join(SCALING)}")
