@@ -65,6 +65,8 @@ def _extended(array: Array, shown: pixels.Pixels) -> Array:
     shift = shown.allocated - shown.stored
     if not shown.signed:
         return wide.view(kind) if wide.dtype.kind == "i" else wide
+    if not shift:
+        return wide.view(kind)
     # Most compressions know no sign: what they hold are the bits that are stored.
     made: Array = np.right_shift(np.left_shift(wide.view(kind), shift), shift)
     return made

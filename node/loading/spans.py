@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from node import errors
-from node.loading import decode, frames
+from node.loading import frames
 from node.volume import cells, image
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -196,6 +196,8 @@ def _made(fd: int, offset: int, loader: frames.Loader, progress: Progress | None
         raise _storage(error) from error
     jobs = loader.work()
     if loader.decodes:
+        from node.loading import decode  # what is not compressed has no need of it
+
         decode.run(loader, jobs, fd, offset, progress)
         return
     for done, job in enumerate(jobs):
@@ -207,6 +209,8 @@ def _made(fd: int, offset: int, loader: frames.Loader, progress: Progress | None
 
 def _decoded(loader: frames.Loader, progress: Progress | None) -> Array:
     """In memory that the processes which decode write to."""
+    from node.loading import decode
+
     shared = os.memfd_create("voxels", os.MFD_CLOEXEC)
     try:
         os.ftruncate(shared, loader.nbytes)

@@ -85,7 +85,7 @@ def image(found: stack.Stack, *, scaling: str = scale.STORED, jobs: int | None =
 def _located(found: stack.Stack, rows: Array) -> tuple[stack.Stack, Mapping[int, table.Source]]:
     """The data sets of some rows with the places of their pixels, by number; with the slopes, where the
     table has no column of them, because it came from the index."""
-    used = [int(at) for at in np.unique(found.table["source"][rows])]
+    used = sorted(set(found.table["source"][rows].tolist()))  # np.unique loads masked arrays, in 18 ms
     if "slope" in found.table:
         return found, {at: locate.located(found.table.sources[at]) for at in used}
     read = {at: locate.rescaled(found.table.sources[at]) for at in used}
