@@ -39,7 +39,7 @@ def _plane(value: tuple[Any, ...]) -> str:
     along = np.asarray(value[0], dtype=np.float64)
     normal = np.abs(np.cross(along[:3], along[3:]))
     if not np.isfinite(normal).all():
-        return "no orientation"
+        return ""
     word = _PLANES[int(np.argmax(normal))]
     return word if normal.max() > 0.9998 else f"oblique {word}"
 
@@ -53,6 +53,8 @@ def _bits(value: tuple[Any, ...]) -> str:
 
 
 def _spacing(value: tuple[Any, ...]) -> str:
+    if np.isnan(value[0][0]):
+        return ""
     return "pixels " + "x".join(f"{one:.4g}" for one in value[0]) + " mm"
 
 
@@ -60,9 +62,9 @@ def _spacing(value: tuple[Any, ...]) -> str:
 KEYS = (
     Key("component", ("component",), _component),
     Key("image type", ("image_type",), _text("")),
-    Key("orientation", ("orientation",), _plane, 5e-4),
+    Key("orientation", ("#orientation",), _plane, 5e-4),
     Key("matrix", ("rows", "columns"), _matrix),
-    Key("pixel spacing", ("spacing",), _spacing, 1e-4),
+    Key("pixel spacing", ("#spacing",), _spacing, 1e-4),
     Key("colour", ("photometric", "samples"), lambda value: str(value[0]).lower()),
     Key("type of numbers", ("bits_allocated", "signed"), _bits),
     Key("Stack ID", ("stack",), _text("stack")),

@@ -10,6 +10,7 @@ from node.volume import table
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_LARGEST = 1e15  # that is believed
 _KINDS = 256  # different vectors that are told apart with a tolerance; more are compared after rounding
 
 
@@ -21,7 +22,11 @@ class Columns(dict[str, Array]):
         self._frames = frames
 
     def __missing__(self, name: str) -> Array:
-        found = self[name] = self._frames[name]
+        found = self._frames[name]
+        if found.dtype.kind == "f" and not bool((np.abs(found) < _LARGEST).all()):
+            # Beyond it there is nothing that was measured: it is as absent as what is no number.
+            found = np.where(np.abs(found) < _LARGEST, found, np.nan)
+        self[name] = found
         return found
 
 

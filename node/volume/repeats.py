@@ -82,6 +82,8 @@ class Search:
     def _asked_for(self) -> None:
         # What frames are counted by comes last, for it counts within everything else.
         for one in sorted(self.asked, key=lambda one: one.ranked):
+            if self.out.parts:
+                return
             values = one.values[self.rows]
             if one.ranked:
                 self._rank_asked(one)
@@ -91,9 +93,9 @@ class Search:
                 continue
             if self._filled(code, many) >= _HALF:
                 self._named[one.name] = self._take(one.name, code, many, values, one.unit)
-            elif one.name == "trigger" and self._by_rank("trigger", values, "ms", asked=one.name):
-                continue
-            else:
+            elif one.name != "trigger" or not self._by_rank(
+                "trigger", values, "ms", asked=one.name, whole=True
+            ):
                 self._part(f"{one.name} ", code, many, values)
                 return
 
@@ -102,7 +104,8 @@ class Search:
             self._diffusion(asked=True)
         elif one.name == "time":
             for column, factor in (("time", 1.0), ("reference_time", 1e-3), ("content_time", 1.0)):
-                if self._by_rank("time", self.columns[column][self.rows] * factor, "s", asked="time"):
+                values = self.columns[column][self.rows] * factor
+                if self._by_rank("time", values, "s", asked="time") or self.out.parts:
                     return
         else:
             self._by_rank(one.name, one.values[self.rows], one.unit, asked=one.name)
@@ -187,9 +190,7 @@ class Search:
         if self._done:
             return
         number = self._column("instance_number")
-        again, _ = codes.ranks(
-            codes.join(self.cell, codes.of(number)[0])[0], self._column("frame"), self.rows
-        )
+        again, _ = codes.ranks(codes.join(self.cell, codes.of(number)[0])[0], self._column("frame"))
         if again.any():
             self.out.twice = again > 0
             return
@@ -272,7 +273,7 @@ class Search:
         apart = codes.join(self.cell, kinds)[1]
         if apart == self.cells:
             return False
-        turn, _ = codes.ranks(self.cell, values, *self._sequence()[1:], self.rows)
+        turn, _ = codes.ranks(self.cell, values, *self._sequence()[1:])
         many = int(turn.max()) + 1
         sizes = np.bincount(self.cell)
         if int(sizes.min()) < many:

@@ -55,13 +55,25 @@ class _Sorting:
         self.left: list[table.Skipped] = []
 
     def run(self) -> stack.Sorted:
-        rows = self._once(np.arange(len(self.table)))
+        rows = self._once(self._in_order())
         found: list[stack.Stack] = []
         for series in self._series(rows):
             found += self._of_series(series)
         return stack.Sorted(tuple(found), (*self.table.skipped, *self.left))
 
     # -- before it is sorted -------------------------------------------------------------------------
+
+    def _in_order(self) -> Array:
+        """All rows in an order that does not depend on the one in which they were found."""
+        columns = self.columns
+        keys = [columns[name] for name in ("tile", "frame", "instance_number")]
+        alike = keys[2]
+        for key in (*keys[:2], codes.of(columns["series"])[0]):
+            alike, many = codes.join(codes.of(alike)[0], codes.of(key)[0])
+        if len(self.table) and many < len(self.table):
+            names = codes.of(np.array([one.sop_instance for one in self.table.sources], dtype=object))[0]
+            keys.insert(2, names[columns["source"]])
+        return np.lexsort(keys)
 
     def _once(self, rows: Array) -> Array:
         """The rows without those of an instance that came before."""
@@ -100,7 +112,7 @@ class _Sorting:
         total = np.zeros(len(rows), np.int64)
         many = 1
         used = []
-        for key in (*self.keys, *self._hidden(rows)):
+        for key in (*self._hidden(), *self.keys):
             code, kinds = apart.code(self.columns, key, rows)
             if kinds > 1:
                 used.append(key)
@@ -116,14 +128,15 @@ class _Sorting:
                 waiting += done
         return self._labelled(made, used)
 
-    def _hidden(self, rows: Array) -> tuple[apart.Key, ...]:
+    def _hidden(self) -> tuple[apart.Key, ...]:
         """What parts the rows of this series beside what their headers say of themselves."""
         columns = self.columns
         if "#placed" not in columns:
-            columns["#placed"] = grid.sound(
-                columns["position"], columns["orientation"], columns["spacing"]
-            ).astype(np.float64)
-            columns["#clip"] = unplaced.clips(columns["source"], columns["#placed"] > 0)
+            placed = grid.sound(columns["position"], columns["orientation"], columns["spacing"])
+            columns["#placed"] = placed.astype(np.float64)
+            columns["#clip"] = unplaced.clips(columns["source"], placed)
+            for name in ("orientation", "spacing"):  # what is not believed parts nothing
+                columns[f"#{name}"] = np.where(placed[:, None], columns[name], np.nan)
         return (
             apart.Key("geometry", ("#placed",), lambda value: "" if value[0] else "without geometry"),
             apart.Key("instance", ("#clip",), lambda value: f"clip {value[0]:g}" if value[0] else ""),
@@ -357,7 +370,8 @@ def sort(
     nothing had been asked for. `split` parts by more than what is always told apart. A function gives a value
     for each row of the table it is handed. Raises UsageError for what is no axis.
     """
-    return _Sorting(frames, order, split, functions or {}).run()
+    with np.errstate(all="ignore"):  # headers hold any numbers, and what makes no sense of them is looked for
+        return _Sorting(frames, order, split, functions or {}).run()
 
 
 def _present(one: stack.Stack) -> Array:
