@@ -6,6 +6,7 @@ import pathlib
 import re
 
 from node import config, orders
+from node.commands import forwarding
 
 DOCS = pathlib.Path(__file__).parents[3] / "docs"
 # What the examples name and do not show.
@@ -59,3 +60,11 @@ def test_the_examples_of_forwarding_are_taken(tmp_path: pathlib.Path) -> None:
     assert settings.routing.default == ("archive",)
     assert settings.groups[0].members == ("archive", "mirror")
     assert settings.completeness[0].ask == "pacs"
+
+
+def test_the_examples_of_converting_are_taken(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(examples("convert.md"))
+    settings = config.load(path, {}, {})
+    assert [step.options["to"] for route in settings.routes for step in route.steps] == ["nifti", "nifti"]
+    assert forwarding.mistakes(settings) == []

@@ -56,7 +56,7 @@ def test_every_line_of_the_example_that_is_commented_out_works_too(tmp_path: pat
     assert dataclasses.replace(settings.completeness[0], peers=(), modalities=(), ask=None) == orders.Policy(
         "mr"
     )
-    assert [route.name for route in settings.routes] == ["stroke", "scouts", "pet-ct", "research"]
+    assert [route.name for route in settings.routes] == ["stroke", "scouts", "pet-ct", "research", "volumes"]
     assert [route.level.value for route in settings.routes[:3]] == ["instance", "series", "study"]
     assert settings.routes[3].when == evaluate.of(
         {
