@@ -145,10 +145,9 @@ def _find(
         found = _stacks(sorted_, looking.Files(), scaling, tilt=tilt)
     else:
         extra = sort.needs((*(name for name in names if name not in functions), *split))
-        plain = [path for path in given if not _of_a_format(path)]
         with contextlib.ExitStack() as kept:
-            files = kept.enter_context(loading.opened(plain)) if plain else []
-            dicom, others = converting.sorted_out(files, plain)
+            files = kept.enter_context(loading.opened(given))
+            dicom, others = converting.sorted_out(files, given)
             if dicom:
                 lookup = looking.Files(looking.Kept(kept.pop_all()))
                 table_ = loading.read(dicom, extra=extra)
@@ -156,7 +155,6 @@ def _find(
                 sorted_ = sort.sort(read, order=names, split=split, functions=functions)
                 left = _missing((*table_.skipped, *sorted_.left), named=given)
                 found = _stacks(sorted_, lookup, scaling, tilt=tilt)
-            others += [pathlib.Path(path) for path in given if _of_a_format(path)]
             for path in others:
                 found.append(_Found(_other(path), None, scaling, len(found) + 1))
     if which is None:
@@ -174,12 +172,6 @@ def _stacks(sorted_: stacks.Sorted, lookup: looking.Files, scaling: str, *, tilt
         _Found(voxels.image(one, scaling=how), lookup, scaling, number, tilt)
         for number, one in enumerate(sorted_.stacks, 1)
     ]
-
-
-def _of_a_format(path: str) -> bool:
-    """Whether it is a volume of another format itself, which may be a folder or an archive."""
-    form = registry.of(pathlib.Path(path))
-    return form is not None and form.name not in converting.DICOM
 
 
 def _other(path: pathlib.Path) -> image.Image:
