@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -259,11 +259,12 @@ def decode(found: bytes, where: str) -> Header:
     )
 
 
-def _version(found: bytes, where: str) -> tuple[int, str]:
+def _version(found: bytes, where: str) -> tuple[int, Literal["<", ">"]]:
     for version, size in SIZES.items():
-        for order, name in (("<", "little"), (">", "big")):
-            if found[:4] == size.to_bytes(4, name):  # type: ignore[arg-type]
-                return version, order
+        if found[:4] == size.to_bytes(4, "little"):
+            return version, "<"
+        if found[:4] == size.to_bytes(4, "big"):
+            return version, ">"
     raise errors.BadData(f"{where}: it is no NIfTI file: neither 348 nor 540 stands at its beginning")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import pathlib
+import random
 import struct
 import zlib
 
@@ -159,3 +160,25 @@ def test_a_source_that_fails_leaves_no_thread_and_no_file(tmp_path: pathlib.Path
             {"gz": "yes"},
         )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_changed_bytes_give_an_image_or_a_sentence(version: str, tmp_path: pathlib.Path) -> None:
+    path = nifti.FORMAT.write(images.made("time"), tmp_path / "made", {"version": version}).paths[0]
+    there = path.read_bytes()
+    chance = random.Random(int(version))
+    refused = 0
+    for _ in range(300):
+        hurt = bytearray(there)
+        for _ in range(chance.randint(1, 4)):
+            hurt[chance.randrange(560)] = chance.randrange(256)
+        path.write_bytes(hurt)
+        try:
+            found = nifti.FORMAT.read([path])
+            assert found.voxels().shape == found.shape
+            assert found.geometry is not None
+            assert np.isfinite(found.geometry.patient).all()
+        except errors.BadData as error:
+            refused += 1
+            assert str(path) in str(error)  # noqa: PT017 - some are none
+    assert 20 < refused < 300
