@@ -165,11 +165,12 @@ def _width(name: str, found: Sequence[reading.Rows]) -> int:
 def walk(inputs: Sequence[str]) -> Iterator[str]:
     """The files named and those below the folders named, in the order of their names; no DICOMDIR.
 
-    A folder that was entered already (a link that leads back) is not entered again.
+    A folder that was entered already (a link that leads back) is not entered again; one that is a volume
+    itself stands for what is in it.
     """
     seen: set[tuple[int, int]] = set()
     for one in inputs:
-        if not os.path.isdir(one):
+        if not os.path.isdir(one) or _is_volume(one):
             yield one
             continue
         for folder, folders, files in os.walk(one, followlinks=True):
@@ -181,12 +182,21 @@ def walk(inputs: Sequence[str]) -> Iterator[str]:
                     continue
                 seen.add(key)
             folders.sort()
-            for name in sorted(files):
+            whole = [name for name in folders if _is_volume(os.path.join(folder, name))]
+            folders[:] = [name for name in folders if name not in whole]
+            for name in sorted([*files, *whole]):
                 if name.upper() not in _NO_IMAGES:
                     yield os.path.join(folder, name)
 
 
 _NO_IMAGES = frozenset({"DICOMDIR", "DIRFILE"})
+
+
+def _is_volume(folder: str) -> bool:
+    """Whether a folder is an array of Zarr, of any version of it."""
+    return folder.rstrip("/").lower().endswith(".zarr") and any(
+        os.path.exists(os.path.join(folder, name)) for name in ("zarr.json", ".zgroup", ".zarray")
+    )
 
 
 @contextlib.contextmanager
@@ -205,7 +215,12 @@ def opened(inputs: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _is_zip(path: str) -> bool:
-    """Whether a file is a zip archive, by its first bytes; those of a DICOM file may be anything."""
+    """Whether a file is a zip archive, by its first bytes; those of a DICOM file may be anything.
+
+    NumPy's archives of arrays are volumes themselves.
+    """
+    if path.lower().endswith(".npz"):
+        return False
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
