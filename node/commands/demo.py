@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from node import errors
-from node.commands import acts, journey, neighbour, onward
+from node.commands import acts, journey, neighbour, onward, volumes
 
 Act = Callable[[acts.Story, journey.Step], None]
 
@@ -25,6 +25,7 @@ ACTS: dict[str, Act] = {
     "settled, routed, sent on": onward.settled,
     "one archive refuses one": onward.refuses,
     "one dies, the rest comes": onward.dies,
+    "a volume is made of it": volumes.made,
     "filed and indexed": acts.filed,
     "found by patient and date": acts.found,
     "fetched back": acts.retrieved,

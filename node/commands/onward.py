@@ -52,6 +52,11 @@ retry = "200ms"
 verify = "find"
 verify_after = "200ms"
 
+[destinations.volumes]
+kind = "folder"
+folder = "{path.parent / "volumes"}"
+retry = "200ms"
+
 [[coerce.for-pacs]]
 set = "PatientID"
 to = "{PATIENT}"
@@ -63,6 +68,14 @@ to = "Demo Hospital"
 [routes.scans]
 when.Modality = "CT"
 to = ["pacs", "archive"]
+
+[routes.volumes]
+when.Modality = "CT"
+to = ["volumes"]
+
+[[routes.volumes.steps]]
+step = "convert"
+to = "nifti"
 
 [completeness.scanner]
 released = "300ms"
@@ -84,10 +97,10 @@ def settled(story: acts.Story, line: journey.Step) -> None:
         line.says = "waiting for the evidence"
         return _verdict(connection, series)
 
-    verdict = _wait(story.node, known, "the series was not settled")
+    verdict = wait(story.node, known, "the series was not settled")
     seconds = time.monotonic() - begun
-    line.says = f"{verdict} after {seconds:.1f} s; the route scans sends it to pacs and archive"
-    sent = _wait(story.node, lambda connection: _delivered(connection, series, "pacs"), "pacs got nothing")
+    line.says = f"{verdict} after {seconds:.1f} s; routes send it to pacs and archive, and make a volume"
+    sent = wait(story.node, lambda connection: _delivered(connection, series, "pacs"), "pacs got nothing")
     line.says += f"; pacs has {sent}, with Patient ID {PATIENT}"
 
 
@@ -96,11 +109,11 @@ def refuses(story: acts.Story, line: journey.Step) -> None:
     series = story.study.series
 
     def known(connection: sqlalchemy.Connection) -> int | None:
-        found = _standing(connection, series, "archive")
+        found = standing(connection, series, "archive")
         line.says = f"archive: {found.done} delivered, {found.dead} given up"
         return found.done if found.dead and not found.open else None
 
-    done = _wait(story.node, known, "archive did not get the rest")
+    done = wait(story.node, known, "archive did not get the rest")
     line.says = (
         f"archive has {done}; the C-STORE that it answered with A900 is a dead letter, the rest went on"
     )
@@ -121,14 +134,14 @@ def lane_down(story: acts.Story, line: journey.Step) -> None:
     def known(connection: sqlalchemy.Connection) -> str | None:
         from node.index import lanes
 
-        pacs, archive = (_standing(connection, series, name) for name in ("pacs", "archive"))
+        pacs, archive = (standing(connection, series, name) for name in ("pacs", "archive"))
         lane = lanes.lane(connection, "pacs")
         line.says = f"revision 2: pacs is {lane.state.value}, {pacs.open} wait; archive has {archive.done}"
         good = lane.state is orders.LaneState.DOWN and pacs.open == rest
         # But for the dead letter, and the one that it lost, if that was found out already.
         return lane.reason if good and archive.done >= len(story.items) - 2 else None
 
-    reason = _wait(story.node, known, "the lane did not go down")
+    reason = wait(story.node, known, "the lane did not go down")
     line.says = f"only what is new goes out: archive has it; pacs is down, {rest} wait ({reason})"
 
 
@@ -140,10 +153,10 @@ def comes_back(story: acts.Story, line: journey.Step) -> None:
     story.pacs.start()
 
     def known(connection: sqlalchemy.Connection) -> int | None:
-        found = _standing(connection, series, "pacs")
+        found = standing(connection, series, "pacs")
         return None if found.open or found.dead else found.done
 
-    done = _wait(story.node, known, "the backlog did not move")
+    done = wait(story.node, known, "the backlog did not move")
     seconds = time.monotonic() - begun
     if done != len(story.items):
         raise errors.Permanent(f"pacs has {done} of {len(story.items)}")
@@ -159,10 +172,10 @@ def replayed(story: acts.Story, line: journey.Step) -> None:
     reason = _replay(story, "archive")
 
     def known(connection: sqlalchemy.Connection) -> bool | None:
-        found = _standing(connection, series, "archive")
+        found = standing(connection, series, "archive")
         return None if found.open or found.dead else True
 
-    _wait(story.node, known, "the dead letter was not delivered")
+    wait(story.node, known, "the dead letter was not delivered")
     line.says = f"replayed by hand, and delivered; it was given up for {reason}"
     story.facts.append("one dead letter, with its reason, replayed and delivered")
 
@@ -181,7 +194,7 @@ def found_out(story: acts.Story, line: journey.Step) -> None:
         through = all(one.consignment.state is orders.State.DONE for one in sent)
         return verified if through and verified == len(story.items) else None
 
-    verified = _wait(story.node, known, "archive was not found to keep everything")
+    verified = wait(story.node, known, "archive was not found to keep everything")
     line.says = (
         f"C-FIND missed what archive had thrown away after 0000: sent again, {verified} of {verified} kept"
     )
@@ -240,7 +253,7 @@ def why(story: acts.Story, line: journey.Step) -> None:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Standing:
+class Standing:
     """How it stands with what one series owes one destination."""
 
     done: int  # instances that it has
@@ -248,14 +261,14 @@ class _Standing:
     dead: int  # that were given up
 
 
-def _standing(connection: sqlalchemy.Connection, series: str, destination: str) -> _Standing:
+def standing(connection: sqlalchemy.Connection, series: str, destination: str) -> Standing:
     from node.index import queue
 
     listed = queue.consignments_of(connection, queue.Chosen(destination=destination, uid=series))
     parcels = [one.consignment for one in listed]
     total = sum(one.total - one.cancelled for one in parcels)
     done, dead = sum(one.done for one in parcels), sum(one.dead for one in parcels)
-    return _Standing(done, total - done - dead, dead)
+    return Standing(done, total - done - dead, dead)
 
 
 def _verdict(connection: sqlalchemy.Connection, series: str) -> str | None:
@@ -268,7 +281,7 @@ def _verdict(connection: sqlalchemy.Connection, series: str) -> str | None:
 
 
 def _delivered(connection: sqlalchemy.Connection, series: str, destination: str) -> int | None:
-    found = _standing(connection, series, destination)
+    found = standing(connection, series, destination)
     return None if found.open or not found.done else found.done
 
 
@@ -294,7 +307,7 @@ def _replay(story: acts.Story, destination: str) -> str:
     return letters[0].error
 
 
-def _wait(
+def wait(
     one: neighbour.Neighbour, look: Callable[[sqlalchemy.Connection], _Found | None], failed: str
 ) -> _Found:
     """Look at a node's index until there is what is looked for."""

@@ -51,6 +51,7 @@ def test_the_story_is_told_in_numbers_that_fit(said: str) -> None:
         f"pacs has {first}, with Patient ID {onward.PATIENT}",
         f"archive has {first - 1}; the C-STORE that it answered with A900 is a dead letter",
         f"SIGKILL; {count - first} of {count - first} more answered with 0000",
+        f"{count} slices of 256x256, made again when the late ones came",
         f"one study of {count} instances",
         f"{count} came back at ",
         f"all {count} committed",
