@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from node import errors
-from node.volume import geometry, stack
+from node.volume import geometry, stack, table
 from node.volume import header as headers
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -41,7 +41,7 @@ def broadcast(parts: Sequence[Part], shape: tuple[int, ...]) -> headers.Header:
     )
     for header, _ in parts:
         made = dataclasses.replace(made, notes=_notes(made.notes, header.notes))
-    return made
+    return _strange(made, [header for header, _ in parts])
 
 
 def distance(a: geometry.Geometry, b: geometry.Geometry, shape: Sequence[int]) -> float:
@@ -190,11 +190,26 @@ def _merged(parts: Sequence[headers.Header]) -> headers.Header:
         made = dataclasses.replace(made, notes=_notes(made.notes, header.notes))
         if header.unit != first.unit:
             made = dataclasses.replace(made, unit="")
+    made = _strange(made, parts)
     if len(tables) != len(parts):
         return dataclasses.replace(made, table=None, rows=None)
     if any(one is not tables[0] for one in tables):
         return dataclasses.replace(made, table=headers.joined(tables))
     return made
+
+
+def _strange(made: headers.Header, parts: Sequence[headers.Header]) -> headers.Header:
+    """With a note where volumes of different studies were put together: whose it is now is not plain."""
+    studies: list[table.Table] = []
+    for header in parts:
+        if header.table is not None and len(header.table) and all(header.table is not one for one in studies):
+            studies.append(header.table)
+    if len({one["study"][0] for one in studies}) < 2:
+        return made
+    said = stack.Note(
+        stack.Kind.HEADER, "made of volumes of different studies; patient and study are those of one of them"
+    )
+    return dataclasses.replace(made, notes=_notes(made.notes, (said,)))
 
 
 def _shifted(parts: Sequence[headers.Header]) -> list[Array] | None:

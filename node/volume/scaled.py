@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+
+from node import errors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -15,6 +18,8 @@ def real(stored: Array, slope: float, intercept: float, *, ours: bool = False) -
     Never unsigned: the difference of two volumes would not be what it looks like. What is `ours` may be
     written over, so that a volume is not held twice.
     """
+    if not (math.isfinite(slope) and math.isfinite(intercept)):
+        raise errors.BadData(f"values of slope {slope:g} and intercept {intercept:g} are none")
     if stored.dtype.kind == "f":
         if (slope, intercept) == (1, 0):
             return stored

@@ -217,6 +217,23 @@ def test_a_template_gives_what_is_not_dicom_its_identity(root: pathlib.Path, tmp
         node.open(np.zeros((2, 8, 10)), template=volume)
 
 
+def test_what_went_through_another_program_goes_back_as_dicom(
+    root: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    volume = node.open(root / "ct_sagittal")
+    volume.write(tmp_path / "x.nii.gz")
+    came_back = node.open(tmp_path / "x.nii.gz") * 2
+    assert not came_back.identity.known
+    for number, template in enumerate((volume, root / "ct_sagittal")):
+        came_back.write(tmp_path / f"d{number}", template=template)
+        found = node.compare(node.open(tmp_path / f"d{number}"), volume * 2)
+        assert found.equal, str(found)
+        assert found.identity == ("series",)
+    with pytest.raises(errors.UsageError, match="mm"):
+        came_back.write(tmp_path / "d2", template=node.open(root / "mr_time"))
+    assert came_back.write(tmp_path / "nobody").notes
+
+
 def test_series_are_put_together_and_compared(root: pathlib.Path) -> None:
     first, second, third = node.open(root / "mr_echoes")
     assert node.stack([first, second, third], axis="te").axes[0].values.tolist() == pytest.approx(

@@ -295,6 +295,26 @@ def test_stored_values_that_were_computed_with_lose_their_slope_and_say_so() -> 
     assert "slope" in both.notes[-1].text
 
 
+def test_volumes_of_different_studies_say_so_when_they_were_put_together() -> None:
+    mine, theirs = made((2, 3, 4)), made((2, 3, 4))
+    for volume_, study in ((mine, "1.1"), (theirs, "1.2")):
+        volume_.table.columns["study"] = np.full(len(volume_.table), study, dtype=object)
+    assert not (mine + mine[0]).notes
+    for found in (mine - theirs, np.stack([mine, theirs]), np.where(mine > 3, mine, theirs)):
+        (note,) = found.notes
+        assert "different studies" in note.text
+    assert len(((mine - theirs) + theirs).notes) == 1
+
+
+def test_a_slope_that_is_no_number_is_refused() -> None:
+    axes = tuple(stack.Axis(name, np.arange(1)) for name in headers.SPATIAL)
+    stored = np.zeros((1, 1, 1), "<i2")
+    for slope, intercept in ((np.nan, 0.0), (1.0, np.inf)):
+        read = image.Image(stored.shape, stored.dtype, axes, None, slope, intercept, "", stored.copy)
+        with pytest.raises(errors.BadData, match="slope"):
+            volume.Volume.of(read)
+
+
 def test_it_is_printed_without_anything_that_identifies() -> None:
     whole = made()
     assert repr(whole) == "<Volume 3 time x 4 slice x 5 row x 6 column, int16, 2.52 x 0.6403 x 0.6083 mm, HU>"
