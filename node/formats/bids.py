@@ -13,7 +13,8 @@ import numpy as np
 
 from node import errors
 from node.formats import bids_fields, diffusion, nifti_layout
-from node.volume import image, stack, timing, vendors
+from node.loading import headers
+from node.volume import image, stack, table, timing, vendors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -184,7 +185,10 @@ def _slices(
         return {}, 0, 0.0
     if fields.get("MRAcquisitionType") == "3D" or made.rows.shape[-1] < 2:
         return {}, 0, 0.0
-    times = timing.slice_times(made.table, made.rows.reshape(-1, made.rows.shape[-1])[0])
+    frames, rows = made.table, made.rows.reshape(-1, made.rows.shape[-1])[0]
+    if "repetition_time" not in frames and (rows >= 0).all():
+        frames, rows = _read_again(frames, rows)
+    times = timing.slice_times(frames, rows)
     if times is None:
         return {}, 0, 0.0
     axis, flipped = layout.axis(nifti_layout.SLICE)
@@ -201,6 +205,14 @@ def _slices(
     distinct = np.unique(np.round(ordered, 4))
     duration = float(np.median(np.diff(distinct))) if code and len(distinct) > 1 else 0.0
     return found, code, duration
+
+
+def _read_again(frames: table.Table, rows: Array) -> tuple[table.Table, Array]:
+    """The frames of one volume from their headers: an index places slices, and does not time them."""
+    sources = [frames.source(row) for row in rows.tolist()]
+    read = headers.read([source.path for source in sources])
+    same = [source.sop_instance for source in read.sources] == [source.sop_instance for source in sources]
+    return (read, np.arange(len(rows))) if same and len(read) == len(rows) else (frames, rows)
 
 
 def slice_code(times: Array) -> int:

@@ -104,6 +104,19 @@ def test_times_of_slices_turn_with_the_slices(opened: Any, tmp_path: pathlib.Pat
     assert found["SliceTiming"] == [0, 1, 0.5, 1.5, 0.25]
 
 
+def test_what_an_index_does_not_say_is_read(opened: Any, tmp_path: pathlib.Path) -> None:
+    made = opened("mr_time")
+    wanted, _ = told(made, tmp_path)
+    frames = made.table
+    kept = {name: frames[name] for name in frames.columns if name not in ("repetition_time", "slice_time")}
+    indexed = dataclasses.replace(made, table=table.Table(frames.sources, kept, len(frames)))
+
+    found, _ = told(indexed, tmp_path)
+
+    assert wanted["SliceTiming"] == [0, 0.05, 0.1, 0.15]
+    assert found == wanted
+
+
 def test_nobody_is_named(opened: Any, tmp_path: pathlib.Path) -> None:
     made = opened("mr_time")
 
