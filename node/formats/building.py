@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pathlib
@@ -84,6 +85,11 @@ class Elements:
             data = _recoded(data)
         again = _split(data, EXPLICIT)
         self.held, self.sets = again.held, again.sets
+
+    def offer(self, tag: int, value: values.Value) -> None:
+        """Give an element a value that comes from outside; one that its VR cannot hold leaves it as it is."""
+        with contextlib.suppress(values.BadValue):
+            self.set(tag, value)
 
     def default(self, tag: int, value: values.Value, vr: str = "") -> None:
         """Give an element a value where it has none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,6 +65,7 @@ _STALE = frozenset(
     }
 )
 _STALE_GROUPS = frozenset({0x4FFE, 0xFFFA, *range(0x5000, 0x5020, 2), *range(0x6000, 0x6020, 2)})
+_CODE = re.compile(r"[A-Z0-9_ ]{0,16}")
 _WINDOW = (0x00281050, 0x00281051, 0x00281055, 0x00281056)
 _LEADING: Mapping[str, tuple[int, str]] = {  # the element that says a place on an axis
     "b": (0x00189087, "FD"),
@@ -127,11 +129,14 @@ def series(
     if text is None and not options.keep_uids:
         before = made.text(0x0008103E)
         text = f"{before[:55]} derived" if before else placed.image.label[:56] or "derived"
+        text = "".join(one for one in text if one.isprintable())
         made.drop((0x0008103F,))
     if text is not None:
         made.set(0x0008103E, text)
     was = made.text(0x00080008).split("\\")[2:]
-    said = [part for part in was if part.strip() != "MOSAIC"] or (["AXIAL"] if sop_class == CT else ["OTHER"])
+    said = [part.strip() for part in was if _CODE.fullmatch(part.strip()) and part.strip() != "MOSAIC"] or (
+        ["AXIAL"] if sop_class == CT else ["OTHER"]
+    )
     second = "PRIMARY" if sop_class == PET else "SECONDARY"  # PET has no other (PS3.3 C.8.9.4)
     made.set(0x00080008, ("DERIVED", second, *(options.image_type or said)))
     if sop_class == SECONDARY:
@@ -144,8 +149,10 @@ def series(
     if options.date:
         made.set(0x00080023, options.date[:8])
         made.set(0x00080033, options.date[8:])
-    made.default(0x00080023, made.get(0x00080020))
-    made.default(0x00080033, made.get(0x00080030))
+    for tag, other in ((0x00080023, 0x00080020), (0x00080033, 0x00080030)):
+        if tag not in made:
+            made.set(tag, None)
+            made.offer(tag, made.get(other))
     made.append(0x0018A001, made.item(_equipment()))
     made.default(0x00200052, uids.derived("", "frame of reference", uid))
     if sop_class in (MR, CT, PET):
@@ -219,7 +226,8 @@ def rescale(
     made.set(0x00281052, float(how.intercept))
     made.set(0x00281053, float(how.slope))
     if sop_class != PET:
-        made.set(0x00281054, before.text(0x00281054) or (unit if unit in ("HU", "US") else "US"))
+        made.set(0x00281054, unit if unit in ("HU", "US") else "US")
+        made.offer(0x00281054, before.get(0x00281054) or made.get(0x00281054))
 
 
 def extremes(made: building.Elements, one: Array) -> None:

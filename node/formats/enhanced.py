@@ -196,7 +196,7 @@ class _Writing:
             made.set(0x00189174, "IEC")  # whose standard of safety is meant everywhere
         day, clock = made.text(0x00080022) or made.text(0x00080023), made.text(0x00080032)
         if len(day) == 8 and len(clock) >= 6:
-            made.default(0x0008002A, day + clock)
+            made.offer(0x0008002A, made.get(0x0008002A) or day + clock)
 
     def _dimensions(self, made: building.Elements, uid: str) -> None:
         organisation = uids.derived("", uid, "dimensions")
@@ -268,7 +268,8 @@ class _Writing:
         return shared
 
     def _rescale(self, how: stored.Stored) -> Item:
-        unit = self._before.text(0x00281054).strip() or self._class.rescale
+        unit = self._before.text(0x00281054).strip()
+        unit = unit if unit.isprintable() and 0 < len(unit) <= 64 else self._class.rescale
         return {0x00281052: how.intercept, 0x00281053: how.slope, 0x00281054: unit}
 
     def _table(self, name: str, row: int | None = None) -> Any:

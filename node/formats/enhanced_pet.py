@@ -37,7 +37,8 @@ def describe(made: building.Elements, before: building.Elements) -> tuple[str, .
     said = {word.strip() for word in before.text(0x00280051).split("\\")}
     for tag, word in _CORRECTED.items():
         made.set(tag, "YES" if any(one.startswith(word) for one in said if word) else "NO")
-    made.set(0x00541002, before.text(0x00541002).strip() or "EMISSION")
+    made.set(0x00541002, "EMISSION")
+    made.offer(0x00541002, before.get(0x00541002) or "EMISSION")
     made.set(0x00181134, "STATIC")  # what a classic object says of the table is not enough to say more
     made.set(0x00189755, "FALSE")
     made.sequence(0x00540220, [made.item(classic.code("62824007", "SCT", "Transverse"))])
@@ -49,7 +50,7 @@ def describe(made: building.Elements, before: building.Elements) -> tuple[str, .
         made.set(0x00189770, "SEPARATE")
     if made.text(0x00189758) == "YES":
         begun = before.text(_DATE) + before.text(_TIME)
-        made.set(0x00189701, agent.text(_STARTED) if before.text(0x00541102) == "ADMIN" else begun or None)
+        made.offer(0x00189701, agent.text(_STARTED) if before.text(0x00541102) == "ADMIN" else begun)
     missing = [name for tag, name in _MUST.items() if tag not in agent]
     return (f"the template does not say what enhanced PET must: {', '.join(missing)}",) if missing else ()
 
@@ -63,5 +64,5 @@ def _agent(made: building.Elements, before: building.Elements) -> building.Eleme
     agent.default(0x00181074, None)
     day, clock = before.text(_DATE) or before.text(0x00080020), agent.text(_CLOCK)
     if _STARTED not in agent and len(day) == 8 and clock:
-        agent.set(_STARTED, day + clock)
+        agent.offer(_STARTED, day + clock)
     return agent

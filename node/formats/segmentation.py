@@ -126,6 +126,7 @@ def _object(
     assert template is not None and placed.grid is not None  # noqa: PT018  # refused before
     sources = _sources(template.table, [frame.row for frame in placed.frames])
     first = sources[0]
+    _share(sources, placed)
     slices, rows, columns = placed.grid.spacing
     across = abs(float(np.dot(placed.grid.normal, placed.grid.slice)))
     cosines = [*(np.array(placed.grid.column) / columns), *(np.array(placed.grid.row) / rows)]
@@ -179,6 +180,21 @@ def _sources(found: table.Table, rows: Sequence[int]) -> list[Any]:
                 io.BytesIO(_head(source) + header), stop_before_pixels=True
             )
     return list(held.values())
+
+
+def _share(sources: Sequence[Any], placed: identity.Placed) -> None:
+    """Say orientation and spacing for all frames of a source at once, where highdicom looks for them."""
+    import highdicom
+
+    assert placed.grid is not None  # refused before
+    slices, rows, columns = placed.grid.spacing
+    cosines = [*(np.array(placed.grid.column) / columns), *(np.array(placed.grid.row) / rows)]
+    for one in sources:
+        for item in one.get("SharedFunctionalGroupsSequence", ()):
+            if "PlaneOrientationSequence" not in item:
+                item.PlaneOrientationSequence = highdicom.PlaneOrientationSequence("PATIENT", cosines)
+            if "PixelMeasuresSequence" not in item:
+                item.PixelMeasuresSequence = highdicom.PixelMeasuresSequence((rows, columns), slices)
 
 
 def _head(source: table.Source) -> bytes:

@@ -14,6 +14,7 @@ from node.volume import geometry
 Array = np.ndarray[Any, np.dtype[Any]]
 Three = tuple[int, int, int]  # of slice, row, column
 
+_FARTHEST = 1e7  # mm: no patient is longer than ten kilometres
 _DRIFT = 0.02  # of the smallest voxel edge: what single precision and quaternions of other formats leave
 
 
@@ -74,7 +75,7 @@ def onto(found: geometry.Geometry, shape: Three, other: geometry.Geometry, name:
         steps = np.linalg.solve(np.array([other.slice, other.row, other.column]).T, away)
     except np.linalg.LinAlgError:
         raise errors.UsageError(f"the grid of {name} has an axis without length") from None
-    if not np.isfinite(steps).all() or np.abs(steps).max() > 1e6:
+    if not np.abs(steps).max() < 1e6:
         raise errors.UsageError(f"the volume lies {np.linalg.norm(away):.0f} mm from {name}")
     shift = np.rint(steps).astype(int)
     worst = _apart(mine, other, shift, size)
@@ -99,8 +100,10 @@ def _apart(one: geometry.Geometry, other: geometry.Geometry, shift: Array, size:
 
 def _units(found: geometry.Geometry) -> Array:
     vectors = np.array([found.slice, found.row, found.column])
+    if not (np.abs([*vectors, found.origin]) < _FARTHEST).all():  # false for what is no number, too
+        raise errors.UsageError("the volume's grid has a position or a step that cannot be")
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not np.isfinite(vectors).all() or not (lengths > 0).all():
+    if not (lengths > 0).all():
         raise errors.UsageError("the volume's grid has an axis without length")
     made: Array = vectors / lengths
     return made
