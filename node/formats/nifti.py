@@ -107,7 +107,7 @@ class Nifti:
         axes.checked(where, shape, header.dtype, 1032 * _size(body) if body.name.endswith(".gz") else None)
         voxels, spans = _voxels(body, header, shape)
         notes: list[stack.Note] = []
-        place = _geometry(header, notes)
+        spaced = _geometry(header, notes)
         beside = bids.beside(path)
         leading = bids.leading(beside, header.dim[3:][::-1], header.spacing[3:][::-1], header.start)
         if header.colours == 4:
@@ -116,8 +116,8 @@ class Nifti:
         return image.Image(
             shape=shape,
             dtype=header.dtype.newbyteorder("<"),
-            axes=axes.of(header.dim[::-1], place, leading, colour=bool(header.colours)),
-            geometry=place,
+            axes=axes.of(header.dim[::-1], spaced, leading, colour=bool(header.colours)),
+            geometry=None if header.affine is None else spaced,
             slope=1.0 if header.colours else header.slope,
             intercept=0.0 if header.colours else header.intercept,
             unit=beside.unit,
@@ -326,6 +326,7 @@ def _size(path: pathlib.Path) -> int:
 
 
 def _geometry(header: nifti_header.Header, notes: list[stack.Note]) -> geometry.Geometry:
+    """Where it lies; of a file that does not say, a grid of its spacing, whose place means nothing."""
     if header.affine is not None:
         return geometry.Geometry.of_scanner(header.affine)
     steps = [step if math.isfinite(step) and 0 < step < 1e9 else 1.0 for step in header.spacing[:3]]

@@ -91,3 +91,17 @@ def test_one_file_of_all_frames_is_the_same_volume(name: str, folder: pathlib.Pa
     (again,) = convert("nifti", folder / "of-enhanced" / name, folder / "enhanced" / name)
 
     same(once, again)
+
+
+@pytest.mark.parametrize("name", ["rgb", "unplaced", "palette"])
+def test_what_lies_nowhere_gets_no_place_on_the_way(name: str, folder: pathlib.Path) -> None:
+    once = written(folder, name)
+    back = folder / "back" / "unplaced" / name
+
+    convert("dicom", back, once, template=str(folder / "in" / name))
+    (again,) = convert("nifti", folder / "again" / "unplaced" / name, back)
+
+    first, second = nibabel.load(once), nibabel.load(again)
+    np.testing.assert_array_equal(np.asanyarray(second.dataobj), np.asanyarray(first.dataobj))
+    assert [int(second.header[code]) for code in ("qform_code", "sform_code")] == [0, 0]
+    np.testing.assert_allclose(second.header.get_zooms(), first.header.get_zooms())
