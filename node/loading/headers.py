@@ -240,11 +240,13 @@ def _unpacked(path: str, folder: str) -> list[str]:
     Raises BadData where it cannot be unpacked; StorageFull where there is no room.
     """
     import shutil
+    import struct
     import zipfile
+    import zlib
 
-    os.mkdir(folder, 0o700)
     made: list[str] = []
     try:
+        os.mkdir(folder, 0o700)
         with zipfile.ZipFile(path) as archive:
             members = [one for one in archive.infolist() if not one.is_dir() and _wanted(one)]
             total = sum(one.file_size for one in members)
@@ -258,7 +260,19 @@ def _unpacked(path: str, folder: str) -> list[str]:
                 with archive.open(member) as source, open(target, "xb") as out:
                     _copy(source, out, member.file_size)
                 made.append(target)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as fault:
+    except (errors.NodeError, KeyboardInterrupt):
+        raise
+    except OSError as fault:
+        raise errors.StorageFailed(f"{path} cannot be unpacked ({fault.strerror or fault})") from None
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        RuntimeError,  # a password, or a compression that is not known
+        ValueError,
+        LookupError,
+    ) as fault:
         raise errors.BadData(f"{path} cannot be unpacked ({fault})") from None
     return made
 

@@ -21,6 +21,7 @@ from node.volume import elements, enhanced, frames, mosaic, table, timing, vendo
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+MOST_HEADER = 256 << 20  # bytes before the pixels; beyond, a file is a hole and not a header
 MOST_FRAMES = 1_000_000  # rows of one data set; the largest real ones have a hundredth
 
 
@@ -128,15 +129,16 @@ def _walked(buffer: syntaxes.Buffer, start: int, syntax: str, whole: int) -> tup
         made = scan.scan(buffer, syntax, offset=start, stop=_PIXELS)
         at = made.top.get(_FRAMES)
         return made, _Ends(None if at is None else made.rows[at][2], made.end)
+    limit = min(len(buffer), start + MOST_HEADER)
     try:
-        found, end = walking.walk(buffer, start, len(buffer), enc, stop=_FRAMES)
+        found, end = walking.walk(buffer, start, limit, enc, stop=_FRAMES)
         made = scan.Table(buffer, enc, found, end)
         tag = _tag(buffer, end, enc)
         if tag is None and partial:
             raise More
         if tag != _FRAMES:
             if tag is not None and tag < _PIXELS:
-                end = walking.walk(buffer, end, len(buffer), enc, stop=_PIXELS)[1]
+                end = walking.walk(buffer, end, limit, enc, stop=_PIXELS)[1]
                 if partial and _tag(buffer, end, enc) is None:
                     raise More
             return made, _Ends(None, end)
@@ -145,8 +147,8 @@ def _walked(buffer: syntaxes.Buffer, start: int, syntax: str, whole: int) -> tup
         begin = end
         behind = _behind(buffer, begin, enc)
         end = behind
-        if behind < len(buffer):
-            end = walking.walk(buffer, behind, len(buffer), enc, stop=_PIXELS)[1]
+        if behind < limit:
+            end = walking.walk(buffer, behind, limit, enc, stop=_PIXELS)[1]
         return made, _Ends(begin, end)
     except errors.BadData:
         if partial:
