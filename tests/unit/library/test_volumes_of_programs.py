@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
+import itertools
 import os
 import pathlib
 import pickle
@@ -10,11 +12,13 @@ import subprocess
 import sys
 import zipfile
 
+import nibabel
 import numpy as np
 import pytest
 
 import node
 from node import errors
+from node.volume import geometry as geometries
 from node.volume import stack
 from tests import series, series_base
 
@@ -177,44 +181,66 @@ def test_results_go_back_to_dicom_as_a_new_series(root: pathlib.Path, tmp_path: 
     assert node.open(tmp_path / "mean.zip").shape == mean.shape
 
 
-def test_a_template_gives_what_is_not_dicom_its_identity(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_an_array_gets_its_identity_from_a_template(root: pathlib.Path) -> None:
     volume = node.open(root / "mr_time")
-    series_of = root / "mr_time"
-    plain = node.open(np.asarray(volume) * 2, template=series_of)
+    plain = node.open(np.asarray(volume) * 2, template=root / "mr_time")
     assert plain.identity == volume.identity
     assert plain.timeline.tolist() == [0, 2, 4]
     assert node.compare(plain, volume * 2).equal
-    # From another program: turned and flipped, cropped, and in time.
-    turned = np.flip(volume[:, 1:, 2:].transpose(0, 3, 1, 2), (1, 2)).with_header(table=None, rows=None)
-    assert not turned.identity.known
-    there = node.open(node.Volume(np.asarray(turned)), template=None)
-    assert there.geometry is None
-    voxels = np.asarray(turned).transpose(0, 1, 2, 3)
-    renamed = [stack.Axis(name, axis.values) for name, axis in zip(volume.names, turned.axes, strict=True)]
-    geometry = turned.geometry
-    from node.volume import geometry as grids
-
-    other = node.Volume(voxels).with_header(
-        axes=tuple(renamed),
-        geometry=grids.Geometry(geometry.origin, geometry.row, geometry.slice, geometry.column),
-    )
-    found = node.open(other, template=volume)
-    assert node.compare(found, volume[:, 1:, 2:]).equal
-    assert found.tag("InstanceNumber").tolist() == volume[:, 1:].tag("InstanceNumber").tolist()
-    aside = other.with_header(
-        geometry=grids.Geometry(
-            *[(v[0] + 0.4, v[1], v[2]) for v in [geometry.origin]],
-            geometry.row,
-            geometry.slice,
-            geometry.column,
-        )
-    )
-    with pytest.raises(errors.UsageError, match="mm apart"):
-        node.open(aside, template=volume)
-    with pytest.raises(
-        errors.UsageError, match="an array of 2 x 8 x 10 does not fit a template of 3 x 4 x 8 x 10"
-    ):
+    mean = node.open(np.asarray(volume).mean(axis=0), template=volume)
+    assert node.compare(mean, volume.mean(axis="time")).equal
+    coloured = node.open(np.zeros((4, 8, 10, 3), np.uint8), template=volume)
+    assert coloured.colour
+    assert coloured.geometry == volume.geometry
+    with pytest.raises(errors.UsageError, match="2 x 8 x 10 does not fit a template of 3 x 4 x 8 x 10"):
         node.open(np.zeros((2, 8, 10)), template=volume)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))))
+def test_a_template_turns_what_another_program_turned(root: pathlib.Path, order: tuple[int, ...]) -> None:
+    volume = node.open(root / "mr_time")
+    part = volume[:, 1:, 2:, :7]
+    for count in range(4):
+        for flips in itertools.combinations((1, 2, 3), count):
+            other = elsewhere(np.flip(part.transpose(0, *order), flips))
+            assert not other.identity.known
+            found = node.open(other, template=volume)
+            assert node.compare(found, part).equal
+            assert found.tag("InstanceNumber").tolist() == part.tag("InstanceNumber").tolist()
+            assert found.timeline.tolist() == [0, 2, 4]
+    geometry = other.geometry
+    x, y, z = geometry.origin
+    aside = other.with_header(geometry=dataclasses.replace(geometry, origin=(x + 0.4, y, z)))
+    with pytest.raises(errors.UsageError, match=r"voxels lie up to .* mm apart"):
+        node.open(aside, template=volume)
+
+
+def elsewhere(turned: node.Volume) -> node.Volume:
+    """As it comes back from a program that calls the last three axes slice, row and column."""
+    vectors = {name: getattr(turned.geometry, name) for name in ("slice", "row", "column")}
+    slice_, row, column = (vectors[name] for name in turned.names[1:])
+    axes = [stack.Axis("", np.arange(turned.shape[0]))]
+    axes += [
+        stack.Axis(name, np.arange(length))
+        for name, length in zip(("slice", "row", "column"), turned.shape[1:], strict=True)
+    ]
+    return node.Volume(np.asarray(turned)).with_header(
+        axes=tuple(axes), geometry=geometries.Geometry(turned.geometry.origin, column, row, slice_)
+    )
+
+
+@pytest.mark.parametrize("name", ["ct_oblique", "ct_sagittal", "mr_time"])
+def test_another_reader_finds_each_voxel_where_the_volume_says_it_lies(
+    root: pathlib.Path, tmp_path: pathlib.Path, name: str
+) -> None:
+    volume = node.open(root / name)[..., 1:, ::-1, ::2]
+    volume.write(tmp_path / "x.nii")
+    read = nibabel.load(tmp_path / "x.nii")
+    voxels = np.asarray(read.dataobj)
+    for at in np.random.default_rng(3).integers(0, volume.shape, (20, volume.ndim)):
+        assert voxels[tuple(at[::-1])] == volume[tuple(at)]
+        place = read.affine @ (*at[::-1][:3], 1)
+        assert place[:3] * (-1, -1, 1) == pytest.approx(volume.position(*at), abs=1e-4)
 
 
 def test_what_went_through_another_program_goes_back_as_dicom(
