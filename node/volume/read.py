@@ -21,7 +21,7 @@ from node.volume import elements, enhanced, frames, mosaic, table, timing, vendo
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-MOST_HEADER = 256 << 20  # bytes before the pixels; beyond, a file is a hole and not a header
+MOST_HEADER = 128 << 20  # bytes before the pixels; beyond, a file is a hole and not a header
 MOST_FRAMES = 1_000_000  # rows of one data set; the largest real ones have a hundredth
 
 
@@ -137,7 +137,7 @@ def _walked(buffer: syntaxes.Buffer, start: int, syntax: str, whole: int) -> tup
         if tag is None and partial:
             raise More
         if tag != _FRAMES:
-            if tag is not None and tag < _PIXELS:
+            if tag is not None and 0 < tag < _PIXELS:
                 end = walking.walk(buffer, end, limit, enc, stop=_PIXELS)[1]
                 if partial and _tag(buffer, end, enc) is None:
                     raise More

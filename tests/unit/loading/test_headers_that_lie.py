@@ -1,5 +1,6 @@
 """Headers with a few bytes changed, or cut off: a table, a reason, never anything else."""
 
+import contextlib
 import io
 import pathlib
 import zipfile
@@ -153,8 +154,6 @@ def test_a_changed_archive_gives_files_or_a_reason(tmp_path: pathlib.Path) -> No
         for at in rng.integers(4, len(made), 4).tolist():
             made[at] = int(rng.integers(256))
         path.write_bytes(made)
-        try:
-            with headers.opened([str(path)]) as paths:
-                headers.read(paths)
-        except errors.BadData as fault:
-            assert "cannot be unpacked" in str(fault)
+        with contextlib.suppress(errors.BadData), headers.opened([str(path)]) as paths:
+            found = headers.read(paths)
+            assert len(found.sources) + len(found.skipped) == len(paths)
