@@ -11,7 +11,7 @@ import functools
 import mmap
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,7 @@ class Request:
     force: bool = False  # what is there is replaced
     ours: frozenset[str] | None = None  # what is there may be replaced where it is one of these files below
     # `out`; in the place of others nothing is put, but beside them, with a number
+    record: pathlib.Path | None = None  # where outputs.Record keeps which these are
     parts: pathlib.Path | None = None  # where what is not whole lies, on the same disk; None: beside it
     durable: bool = False  # what was made is on the disk when this is over
 
@@ -155,6 +156,9 @@ def convert(request: Request, progress: Progress | None = None) -> Report:
     if request.table is not None:
         making.frames(request.table)
         return making.make()
+    for named in request.inputs:
+        if not os.path.lexists(named):
+            raise errors.UsageError(f"{named!r} does not exist: give files, folders or zip archives")
     with headers.opened(request.inputs) as found:
         dicom, others = sorted_out(found, request.inputs)
         if dicom:
@@ -185,6 +189,7 @@ class _Making:
         self._jobs: list[_Job] = []
         self._made: list[Made] = []
         self._left: list[table.Skipped] = []
+        self._named: set[str] = set()  # what was made, below the folder
         self._file = suffix(request.out, format_)
         self._options = dict(request.options)
         if request.template:
@@ -241,8 +246,8 @@ class _Making:
             named[name] = job
             if self._request.force or self._request.ours is not None:
                 continue
-            if (there := self._there(name)) is not None:
-                raise outputs.taken(there)
+            if there := self._there(name):
+                raise outputs.taken(there[0])
         for name, job in named.items():
             self._each(name, job)
         # What reading left out, sorting may tell again.
@@ -318,6 +323,7 @@ class _Making:
             if self._request.durable:
                 _synced(written.paths)
             paths = []
+            self._keep(target.parent / path.relative_to(apart) for path in written.paths)
             # The principal file comes last: who waits for it finds the others.
             for path in reversed(written.paths):
                 place = target.parent / path.relative_to(apart)
@@ -331,7 +337,17 @@ class _Making:
             _synced((target.parent,), inside=False)
         return base.Written(tuple(reversed(paths)), written.notes)
 
-    def _there(self, name: pathlib.PurePath) -> pathlib.Path | None:
+    def _keep(self, places: Iterable[pathlib.Path]) -> None:
+        """Write down what is ours from now on."""
+        request = self._request
+        if request.record is not None:
+            self._named.update(map(self._relative, places))
+            outputs.Record(request.record).write(self._named | (request.ours or frozenset()))
+
+    def _relative(self, place: pathlib.Path) -> str:
+        return place.relative_to(self._request.out).as_posix()
+
+    def _there(self, name: pathlib.PurePath) -> list[pathlib.Path]:
         # Formats without endings make folders, which have the bare name.
         return outputs.there(self._target(name), bare=not self._format.suffixes)
 
@@ -339,15 +355,14 @@ class _Making:
         ours = self._request.ours
         if ours is None:
             return self._request.force
-        return place.relative_to(self._request.out).as_posix() in ours
+        return self._relative(place) in ours
 
     def _others(self, name: pathlib.PurePath) -> bool:
         """Whether the name is taken by what is not ours."""
         ours = self._request.ours
         if ours is None:
             return False
-        there = self._there(name)
-        return there is not None and there.relative_to(self._request.out).as_posix() not in ours
+        return not ours.issuperset(self._relative(path) for path in self._there(name))
 
     def _target(self, name: pathlib.PurePath) -> pathlib.Path:
         out = self._request.out

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import pathlib
 import secrets
@@ -67,18 +68,40 @@ def free(
     raise errors.UsageError(f"{_SAME_NAME} volumes would have the same name: give another pattern")
 
 
-def there(stem: pathlib.Path, *, bare: bool = True) -> pathlib.Path | None:
+def there(stem: pathlib.Path, *, bare: bool = True) -> list[pathlib.Path]:
     """What has this name already, with whatever ending; without one only where `bare`."""
-    if bare and (stem.exists() or stem.is_symlink()):
-        return stem
+    found = [stem] if bare and (stem.exists() or stem.is_symlink()) else []
     beginning = f"{stem.name}."
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(stem.parent) as entries:
         for entry in entries:
             # A longer name with a dot in it is another's: `scan.1.nii` is not in the way of `scan`.
             ending = entry.name[len(beginning) :]
             if entry.name.startswith(beginning) and ending.removesuffix(".gz").count(".") == 0:
-                return stem.parent / entry.name
-    return None
+                found.append(stem.parent / entry.name)
+    return found
+
+
+class Record:
+    """Which files of a folder were made of one thing: these may be replaced, and no others."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+
+    def read(self) -> frozenset[str]:
+        """Their paths below the folder; those that lead out of it are none."""
+        try:
+            found = json.loads(self._path.read_bytes())["files"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return frozenset()
+        paths = [path for path in found if isinstance(path, str)] if isinstance(found, list) else []
+        return frozenset(path for path in paths if path[:1] != "/" and ".." not in path.split("/"))
+
+    def write(self, paths: Collection[str]) -> None:
+        """Keep them for the next time; before they get their names, so that a kill makes no strangers."""
+        self._path.parent.mkdir(exist_ok=True)
+        new = self._path.with_suffix(f".{os.getpid()}.new")
+        new.write_text(json.dumps({"files": sorted(paths)}))
+        new.replace(self._path)
 
 
 @contextlib.contextmanager

@@ -7,8 +7,10 @@ import errno
 import json
 import os
 import resource
+import select
 import signal
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,6 +41,8 @@ def serve(number: int, idle: float, largest: int, handler: Handler, ready: Calla
     ready()
     with socket.socket(fileno=number) as asked:
         asked.settimeout(idle)
+        busy = threading.Event()
+        threading.Thread(target=_watch, args=(number, busy), daemon=True).start()
         own = _mapped()
         while True:
             try:
@@ -47,10 +51,22 @@ def serve(number: int, idle: float, largest: int, handler: Handler, ready: Calla
                 return
             if not data:
                 return
+            busy.set()
             answer = _one(json.loads(data), given, own, handler)
+            busy.clear()
             for fd in given:
                 os.close(fd)
             asked.send(json.dumps(answer).encode())
+
+
+def _watch(number: int, busy: threading.Event) -> None:
+    """End what is under way when who asked is gone: nobody would know of what came of it."""
+    poller = select.poll()
+    poller.register(number, select.POLLRDHUP)
+    while not poller.poll():
+        pass
+    busy.wait()  # without anything to do it ends by itself
+    os.killpg(os.getpgrp(), signal.SIGKILL)  # with what it started; it leads its own group
 
 
 def _one(request: Mapping[str, Any], given: list[int], own: int, handler: Handler) -> Mapping[str, Any]:

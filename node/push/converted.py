@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -147,12 +147,15 @@ class Sender:
         size = sum(item.size for item in items)
         if disks.Disk().free(root) - size < self._reserve:
             raise errors.StorageFull(f"there is no room left in {root}")
-        record = _Record(root, _series(files[0]))
+        named = hashlib.sha256(_series(files[0]).encode()).hexdigest()[:32]
+        place = root / _MADE / f"{named}.json"
+        record = outputs.Record(place)
         before = record.read()
         request = dataclasses.replace(
             self._asked(root, items, files),
             name=self._step.name or _folders(self._destination.template),
-            ours=frozenset(before),
+            ours=before,
+            record=place,
             parts=root / ".parts",
             durable=True,
         )
@@ -162,9 +165,8 @@ class Sender:
             nothing(report)
         # What was one volume before may be two now, under other names.
         record.write(made)
-        for path in sorted(set(before) - set(made)):
-            with contextlib.suppress(OSError):
-                (root / path).unlink()
+        for path in sorted(before.difference(made)):
+            _remove(root / path)
         return base.Done(statuses.SUCCESS), said(report, made)
 
     def _asked(
@@ -265,30 +267,6 @@ class _Lane(Exception):
         self.outcome = outcome
 
 
-class _Record:
-    """Which files of a folder were made of one series: these may be replaced, and no others."""
-
-    def __init__(self, root: pathlib.Path, series: str) -> None:
-        self._place = root / _MADE
-        self._path = self._place / f"{hashlib.sha256(series.encode()).hexdigest()[:32]}.json"
-
-    def read(self) -> list[str]:
-        """Their paths below the folder; those that lead out of it are none."""
-        try:
-            found = json.loads(self._path.read_bytes())["files"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return []
-        paths = [path for path in found if isinstance(path, str)] if isinstance(found, list) else []
-        return [path for path in paths if ".." not in path.split("/") and not path.startswith("/")]
-
-    def write(self, paths: Sequence[str]) -> None:
-        """Keep them for the next time."""
-        self._place.mkdir(exist_ok=True)
-        new = self._path.with_suffix(f".{os.getpid()}.new")
-        new.write_text(json.dumps({"files": sorted(paths)}))
-        new.replace(self._path)
-
-
 def asked(step: convert.Step, out: pathlib.Path, files: Sequence[str]) -> converting.Request:
     """The request for files of DICOM, as the step says it."""
     from node import converting
@@ -336,6 +314,14 @@ def said(report: converting.Report, names: Sequence[str]) -> tuple[str, ...]:
 def instances_of(folder: pathlib.Path) -> list[pathlib.Path]:
     """The DICOM files below a folder, in order."""
     return sorted(path for path in folder.rglob("*.dcm") if path.is_file())
+
+
+def _remove(path: pathlib.Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _is_volume(found: object) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import datetime
 import io
+import json
 import os
 import pathlib
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ import pydicom
 import pytest
 import sqlalchemy
 
-from node import converters, converting, errors, model, orders, receive
+from node import converters, converting, errors, model, orders, receive, workers
 from node.faulty import pacs as faulty
 from node.faulty import plan as faulty_plan
 from node.index import ledger, tables
@@ -377,6 +379,17 @@ def test_what_is_cut_short_is_nobody_s_fault(tmp_path: pathlib.Path) -> None:
         error, members = way.carry(way.folder(), to="nrrd", before=begin)
         assert error == "this node stops"
         assert (_states(members), members[0].attempts) == ({DUE}, 0)
+
+
+def test_a_worker_ends_with_who_asked_it_also_while_it_works() -> None:
+    worker = workers.Worker(converters.KIND, 600.0)
+    reading, writing = os.pipe()  # a request that never comes to its end
+    words = json.dumps({"memory": 1 << 30, "seconds": 600}).encode()
+    socket.send_fds(worker._socket, [words], [reading, reading])
+    worker._socket.close()
+    assert worker.process.wait(60) == -signal.SIGKILL
+    os.close(reading)
+    os.close(writing)
 
 
 def test_a_worker_does_what_is_a_request_alone() -> None:

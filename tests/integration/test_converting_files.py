@@ -117,6 +117,7 @@ def test_nothing_is_overwritten_unless_it_is_asked(
     [
         (("OUT",), {"to": "nifti"}, "stands alone"),
         (("OUT", "IN"), {"to": "tiff"}, "there is no format 'tiff'"),
+        (("OUT", "GONE"), {"to": "nifti"}, "GONE' does not exist"),
         (("OUT", "IN"), {}, "say what it is to become"),
         (("OUT", "IN"), {"to": "nifti", "series": ["77"]}, "there is no series '77'"),
         (("OUT", "IN"), {"to": "nifti", "stacks": ["9"]}, "there is no stack 9: 1 were found"),

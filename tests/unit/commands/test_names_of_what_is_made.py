@@ -52,13 +52,13 @@ def test_names_that_meet_are_numbered() -> None:
 def test_a_name_is_taken_by_any_ending_but_not_by_a_longer_name(tmp_path: pathlib.Path) -> None:
     (tmp_path / "scan.nii.gz").touch()
     (tmp_path / "other.1.nii").touch()
-    assert outputs.there(tmp_path / "scan") == tmp_path / "scan.nii.gz"
-    assert outputs.there(tmp_path / "other") is None
-    assert outputs.there(tmp_path / "scan.nii", bare=False) is not None
+    assert outputs.there(tmp_path / "scan") == [tmp_path / "scan.nii.gz"]
+    assert outputs.there(tmp_path / "other") == []
+    assert outputs.there(tmp_path / "scan.nii", bare=False)
     (tmp_path / "bare").mkdir()
-    assert outputs.there(tmp_path / "bare") is not None
-    assert outputs.there(tmp_path / "bare", bare=False) is None
-    assert outputs.there(tmp_path / "no" / "where") is None
+    assert outputs.there(tmp_path / "bare") == [tmp_path / "bare"]
+    assert outputs.there(tmp_path / "bare", bare=False) == []
+    assert outputs.there(tmp_path / "no" / "where") == []
 
 
 def test_nothing_takes_the_place_of_a_file_unless_it_is_to(tmp_path: pathlib.Path) -> None:
@@ -94,3 +94,15 @@ def test_what_a_kill_left_is_removed_and_what_is_at_work_is_not(tmp_path: pathli
         assert outputs.sweep(tmp_path) == 1
         assert apart.is_dir()
     assert os.listdir(tmp_path) == []
+
+
+def test_a_record_names_what_lies_below_the_folder_alone(tmp_path: pathlib.Path) -> None:
+    record = outputs.Record(tmp_path / "made" / "one.json")
+    assert record.read() == frozenset()
+    record.write(["b/c.nii", "a.nii"])
+    assert record.read() == {"a.nii", "b/c.nii"}
+    record.write(["../out.nii", "/etc/passwd", "a/../../b", "in.nii"])
+    assert record.read() == {"in.nii"}
+    for broken in ("", "[]", '{"files": 3}', '{"files": [1, null]}'):
+        (tmp_path / "made" / "one.json").write_text(broken)
+        assert record.read() == frozenset()
