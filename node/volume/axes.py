@@ -131,4 +131,14 @@ def _asked(name: str, frames: table.Table, columns: codes.Columns, functions: Fu
     values = columns[found]
     if values.ndim > 1:
         raise errors.UsageError(f"{name!r} has several values in each frame: sort by one that has one")
-    return Asked(name, values, "", ranked=False, column=found)
+    return Asked(name, _numbers(values), "", ranked=False, column=found)
+
+
+def _numbers(values: Array) -> Array:
+    """Texts that are all numbers, as those: 20 comes before 100."""
+    if values.dtype != object:
+        return values
+    try:
+        return np.array([value or "nan" for value in values.tolist()], dtype=np.float64)
+    except ValueError:
+        return values

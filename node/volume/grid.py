@@ -23,6 +23,8 @@ _LARGEST = 1e7  # millimetres; no scanner is that large
 _REGULAR = 0.05  # part of the spacing by which a slice may lie off its place in a regular grid
 _LOOSE = 0.1  # part of the spacing by which one interval may differ and still count as so many of it
 _MOSTLY = 0.75  # part of the intervals that must be regular before a hole among them is a gap
+_HALF = 0.5  # the same where all of them are so many times the spacing ...
+_EXACT = 0.01  # ... within this part of it
 _SHIFT = 0.05  # part of a pixel by which a slice may lie off the line through the others
 _TILTED = 0.1  # degrees from which a stack counts as tilted
 
@@ -66,9 +68,15 @@ def sound(position: Array, orientation: Array, spacing: Array) -> Array:
     return found
 
 
-def tolerance(spacing: Array) -> float:
-    """Millimetres within which two slices lie at the same place, for pixels of this size."""
-    return min(_SAME, 0.1 * float(spacing.min()))
+def places(depths: Array, spacing: Array) -> tuple[Array, int]:
+    """Numbers for places along the normal, in their order, and how many there are."""
+    same = min(_SAME, 0.1 * float(spacing.min()))
+    found, many = codes.clusters(depths, same)
+    low, high = np.full(many, np.inf), np.full(many, -np.inf)
+    np.minimum.at(low, found, depths)
+    np.maximum.at(high, found, depths)
+    # Slices so close that a chain of neighbours leads far are told apart by the numbers themselves.
+    return codes.of(depths) if bool((high - low > 2 * same).any()) else (found, many)
 
 
 def along(depths: Array, between: float = math.nan) -> Along:
@@ -86,12 +94,13 @@ def along(depths: Array, between: float = math.nan) -> Along:
     steps = spans / spacing
     near = np.rint(steps)
     regular = int((np.abs(steps - 1) <= _LOOSE).sum())
+    exact = bool((np.abs(steps - near) <= _EXACT * near).all())
     known = many >= 4 or abs(between - spacing) <= _LOOSE * spacing
     if (
         known
         and bool((near >= 1).all() and (near < 2**31).all())
         and bool((np.abs(steps - near) <= _LOOSE * near).all())
-        and regular >= min(_MOSTLY * len(spans), len(spans) - 1)
+        and regular >= min((_HALF if exact else _MOSTLY) * len(spans), len(spans) - 1)
     ):
         index = np.concatenate(([0], np.cumsum(near))).astype(np.int64)
         if index[-1] == many - 1:

@@ -53,6 +53,7 @@ class _Sorting:
         self.keys = apart.keys(self.asked, split)
         # Parted by it, it cannot be an axis as well; that it does not vary then keeps it from being found.
         self.left: list[table.Skipped] = []
+        self._turn = np.arange(len(frames))  # of each row in `_in_order`
 
     def run(self) -> stack.Sorted:
         rows = self._once(self._in_order())
@@ -73,7 +74,9 @@ class _Sorting:
         if len(self.table) and many < len(self.table):
             names = codes.of(np.array([one.sop_instance for one in self.table.sources], dtype=object))[0]
             keys.insert(2, names[columns["source"]])
-        return np.lexsort(keys)
+        rows = np.lexsort(keys)
+        self._turn = np.argsort(rows)
+        return rows
 
     def _once(self, rows: Array) -> Array:
         """The rows without those of an instance that came before."""
@@ -148,7 +151,7 @@ class _Sorting:
             return [one for one, _ in made]
         number = self.columns["instance_number"]
         first = {id(one): float(np.nan_to_num(np.nanmin(_or_nan(number[_present(one)])))) for one, _ in made}
-        made.sort(key=lambda pair: (first[id(pair[0])], pair[1], pair[0].first))
+        made.sort(key=lambda pair: (first[id(pair[0])], pair[1], self._turn[pair[0].first]))
         firsts = np.array([one.first for one, _ in made], np.int64)
         names, differing = apart.labels(self.columns, used, firsts, [label for _, label in made])
         what = ", ".join(differing)
@@ -174,7 +177,7 @@ class _Sorting:
         frame = grid.frame(self.columns["orientation"][rows[0]])
         assert frame is not None  # `grid.sound` said so
         within = self.columns["position"][rows] @ frame.T
-        place, places = codes.clusters(within[:, 2], grid.tolerance(spacing))
+        place, places = grid.places(within[:, 2], spacing)
         inplane = within[:, :2]
         line, lines = grid.lines(inplane, spacing)
         if lines > 1 and codes.join(place, line)[1] > places:
@@ -259,12 +262,11 @@ class _Sorting:
             frame, spacing, position[firsts[0]], position[firsts[-1]], int(along.index[-1]), alone
         )
         verdict = along.verdict
-        if verdict in (stack.Verdict.COMPLETE, stack.Verdict.GAPS, stack.Verdict.SINGLE):
-            empty = int((order[..., along.index] < 0).sum())
-            if empty:
-                notes.append(stack.Note(stack.Kind.GAP, f"{empty} slices are missing in some of its volumes"))
-            if empty or incomplete:
-                verdict = stack.Verdict.GAPS
+        empty = int((order[..., along.index] < 0).sum())
+        if empty:
+            notes.append(stack.Note(stack.Kind.GAP, f"{empty} slices are missing in some of its volumes"))
+        if (empty or incomplete) and verdict is not stack.Verdict.UNEQUAL:
+            verdict = stack.Verdict.GAPS
         notes += self._gaps(along, depths) + self._said(rows, along, tilt)
         # Along the axis, and not along the normal: a tilted stack is longer.
         slices = np.arange(shape[-1]) * made.spacing[0]

@@ -12,7 +12,7 @@ from node.volume import geometry, grid, image, stack
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_LARGEST = 2.0  # times as large as before that a volume may become
+_LARGEST = 3.0  # times as large as before that a volume may become
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def corrected(made: image.Image) -> image.Image:
         shape[dimension] += low + high
     if math.prod(shape) > _LARGEST * math.prod(made.shape):
         return _noted(
-            made, "the tilt is left as it is, since the volume would become more than twice as large"
+            made, "the tilt is left as it is, since the volume would become more than three times as large"
         )
     origin = np.array(found.origin) - before[0][0] * row - before[1][0] * column
     axes = list(made.axes)

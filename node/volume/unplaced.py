@@ -29,13 +29,15 @@ def of(
         ]
     )
     rows = rows[order]
+    if broken := int(np.isfinite(columns["position"][rows]).all(axis=1).sum()):
+        text = (
+            f"position, orientation or pixel spacing of {broken} frames make no sense: they are not believed"
+        )
+        notes = (*notes, stack.Note(stack.Kind.HEADER, text))
     said = notes
     if len(rows) > 1:
-        broken = bool(np.isfinite(columns["position"][rows]).all())
-        why = (
-            "what says where the slices lie makes no sense" if broken else "nothing says where the slices lie"
-        )
-        said = (*notes, stack.Note(stack.Kind.ORDER, f"{why}: they are in the order of their numbers"))
+        text = "nothing says where the slices lie: they are in the order of their numbers"
+        said = (*notes, stack.Note(stack.Kind.ORDER, text))
     time = columns["time"][rows]
     axis = stack.Axis("slice", np.arange(len(rows), dtype=np.float64))
     if len(rows) > 1 and columns["#clip"][rows[0]] and bool((np.diff(time) > 0).all()):
