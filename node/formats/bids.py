@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +12,11 @@ import numpy as np
 from node import errors
 from node.formats import bids_fields, diffusion, nifti_layout
 from node.loading import headers
-from node.volume import image, stack, table, timing, vendors
+from node.volume import image, table, timing, vendors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 AXES = "ArrayAxes"  # a field of our own: names, values and units of the axes that lead
-_MOST = 1 << 24  # bytes of a sidecar that is read
 _LETTERS = "ijk"
 _CLOSE = 0.05  # of a repetition time: clocks of scanners round, and what repeats is exact
 _PPM = 3.4  # between water and fat
@@ -41,30 +38,13 @@ class Told:
     step: float = 0.0  # seconds from volume to volume, 0 unknown
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Beside:
-    """What was found beside a file that is read."""
-
-    fields: dict[str, Any]
-    bvalues: Array | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def unit(self) -> str:
-        """The unit of the values, as DICOM writes it; "" unknown."""
-        known = {"Bq/mL": "BQML", "g/mL": "GML"}
-        found = self.fields.get("Units", "")
-        if not isinstance(found, str):
-            return ""
-        return known.get(found, found[:64]) or ("HU" if self.fields.get("Modality") == "CT" else "")
-
-
 def told(made: image.Image, layout: nifti_layout.Layout) -> Told:
     """Everything that stands beside the voxels of an image."""
     first = _first(made)
     header = None
     if first >= 0 and made.table is not None and made.table.sources:
-        header = bids_fields.opened(made.table.source(first))
+        source = made.table.source(first)
+        header = bids_fields.opened(source) if source.sop_instance else None
     fields = bids_fields.of(header, made, first) if header is not None else {}
     scanned = vendors.Acquisition()
     if header is not None and fields.get("Modality") == "MR":
@@ -119,6 +99,9 @@ def _acquired(
     more: dict[str, Any] = {
         "MagneticFieldStrength": scanned.field_strength,
         "ReceiveCoilName": scanned.coil or None,
+        "CoilString": scanned.coil_elements or None,
+        "PulseSequenceDetails": scanned.pulse_sequence or None,
+        "RefLinesPE": scanned.reference_lines,
         "PartialFourier": scanned.partial_fourier,
         "PercentSampling": scanned.percent_sampling,
         "BaseResolution": scanned.base_resolution,
@@ -315,88 +298,3 @@ def _plain(value: Any) -> Any:
 
 def _round(value: float) -> float:
     return float(f"{value:.9g}")
-
-
-def beside(path: pathlib.Path) -> Beside:
-    """The sidecar and the b values of a file, as far as they are there and make sense."""
-    stem = path.name
-    for suffix in (".gz", ".nii", ".hdr", ".img"):
-        stem = stem.removesuffix(suffix)
-    fields: dict[str, Any] = {}
-    notes = []
-    text = _text(path.with_name(f"{stem}.json"))
-    if text:
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, dict):
-            fields = found
-        else:
-            notes.append("the sidecar beside it is no JSON object, and was not read")
-    bvalues = None
-    if text := _text(path.with_name(f"{stem}.bval")):
-        bvalues = diffusion.read(text)
-        if bvalues is None:
-            notes.append("the .bval beside it holds something else than b values, and was not read")
-    return Beside(fields, bvalues, tuple(notes))
-
-
-def _text(path: pathlib.Path) -> str:
-    try:
-        with path.open("rb") as file:
-            found = file.read(_MOST + 1)
-    except OSError:
-        return ""
-    return found.decode("utf-8", "replace") if len(found) <= _MOST else ""
-
-
-def leading(
-    found: Beside, counts: Sequence[int], steps: Sequence[float], start: float
-) -> tuple[stack.Axis, ...]:
-    """The axes before the slices, slowest first: as the sidecar names them, else b or time, or a number."""
-    named = _named(found.fields.get(AXES), counts)
-    if named is not None:
-        return named
-    made = []
-    for at, (count, step) in enumerate(zip(counts, steps, strict=True)):
-        number = len(counts) - at + 3
-        if number > 4:
-            made.append(stack.Axis(f"dim{number}", np.arange(count, dtype=float)))
-        elif found.bvalues is not None and len(found.bvalues) == count:
-            made.append(stack.Axis("b", found.bvalues, "s/mm2"))
-        else:
-            every = step if math.isfinite(step) and step > 0 else 1.0
-            made.append(stack.Axis("time", _starts(found, count, start + np.arange(count) * every), "s"))
-    return tuple(made)
-
-
-def _starts(found: Beside, count: int, regular: Array) -> Array:
-    told_ = found.fields.get("FrameTimesStart")
-    if not isinstance(told_, list) or len(told_) != count:
-        return regular
-    values = [one for one in told_ if isinstance(one, int | float) and math.isfinite(one)]
-    return np.array(values, float) if len(values) == count else regular
-
-
-def _named(found: Any, counts: Sequence[int]) -> tuple[stack.Axis, ...] | None:
-    if not isinstance(found, list) or len(found) != len(counts):
-        return None
-    made = []
-    for one, count in zip(found, counts, strict=True):
-        if not isinstance(one, dict):
-            return None
-        name, unit, values = one.get("Name"), one.get("Unit", ""), one.get("Values")
-        if not (isinstance(name, str) and 0 < len(name) <= 64 and isinstance(unit, str) and len(unit) <= 16):
-            return None
-        if name in ("slice", "row", "column", "rgb") or not isinstance(values, list) or len(values) != count:
-            return None
-        if all(isinstance(value, str) for value in values):
-            made.append(stack.Axis(name, np.array(values, dtype=object), unit))
-        elif all(value is None or isinstance(value, int | float) for value in values):
-            made.append(
-                stack.Axis(name, np.array([math.nan if v is None else v for v in values], float), unit)
-            )
-        else:
-            return None
-    return tuple(made)

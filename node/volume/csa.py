@@ -74,21 +74,29 @@ def number(csa: Csa, name: str) -> float:
     return found[0] if found else math.nan
 
 
-def protocol(csa_series: bytes, names: Collection[str]) -> dict[str, float]:
-    """Numbers of the protocol in the series header (`sPat.lAccelFactPE = 2`), as far as they stand there."""
+def protocol(csa_series: bytes, names: Collection[str]) -> dict[str, str]:
+    """Lines of the protocol in the series header (`sPat.lAccelFactPE = 2`), as far as they stand there."""
     begin = csa_series.find(b"### ASCCONV BEGIN")
     end = csa_series.find(b"### ASCCONV END", begin + 1)
-    if begin < 0 or end < 0 or end - begin > 4 << 20:
+    if begin < 0 or end < 0 or end - begin > _MOST_PROTOCOL:
         return {}
-    found: dict[str, float] = {}
+    found: dict[str, str] = {}
     for line in csa_series[begin:end].decode("latin-1").splitlines():
         name, sign, value = line.partition("=")
         name = name.strip()
-        if not sign or name not in names:
-            continue
-        value = value.split("#", 1)[0].strip()
-        try:
-            found[name] = float(int(value, 16)) if value.lower().startswith("0x") else float(value)
-        except ValueError:
-            continue
+        if sign and name in names:
+            found[name] = value.split("#", 1)[0].strip().strip('"')
     return found
+
+
+def value(told: Mapping[str, str], name: str) -> float | None:
+    """A number of the protocol, which may be written in hexadecimal; None where there is none."""
+    text = told.get(name, "")
+    try:
+        found = float(int(text, 16)) if text.lower().startswith("0x") else float(text)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+_MOST_PROTOCOL = 4 << 20  # bytes; real ones have some hundred thousand

@@ -49,6 +49,9 @@ class Acquisition:
     multiband_factor: float | None = None  # slices excited together
     base_resolution: float | None = None  # samples along the readout (Siemens)
     coil: str = ""  # Receive Coil Name
+    coil_elements: str = ""  # of it that received: "T:HEA;HEP" (Siemens)
+    reference_lines: float | None = None  # that were acquired for the parallel reconstruction (Siemens)
+    pulse_sequence: str = ""  # name of the sequence's program (Siemens)
     slice_direction: float | None = None  # Siemens: +1 ascending along the stack, -1 descending
 
 
@@ -353,20 +356,21 @@ def _siemens_series(head: elements.Flat, found: dict[str, Any]) -> None:
         head.private_number("SIEMENS MR SDS 01", 0x0021, 0x42, "IS"),
     )
     if dwell is not None:
-        found["dwell_time"] = dwell * 1e-9
+        found["dwell_time"] = dwell / 1e9
     told = csa.protocol(series, _PROTOCOL)
-    found["base_resolution"] = told.get("sKSpace.lBaseResolution")
-    if told.get("sPat.ucPATMode", 1) > 1 or told.get("sPat.lAccelFactPE", 1) > 1:
-        found["parallel_factor"] = found["parallel_factor"] or told.get("sPat.lAccelFactPE")
-        found["parallel_technique"] = found["parallel_technique"] or _PAT.get(
-            int(told.get("sPat.ucPATMode", 0)), ""
-        )
-    partial = told.get("sKSpace.ucPhasePartialFourier")
-    if partial is not None:
-        found["partial_fourier"] = _PARTIAL.get(int(partial))
-    bands = told.get("sSliceAcceleration.lMultiBandFactor")
-    if bands and bands > 1:
+    found["base_resolution"] = csa.value(told, "sKSpace.lBaseResolution")
+    factor = csa.value(told, "sPat.lAccelFactPE") or 1.0
+    if factor > 1:
+        found["parallel_factor"] = found["parallel_factor"] or factor
+        way = _PAT.get(csa.value(told, "sPat.ucPATMode") or 0.0, "")
+        found["parallel_technique"] = found["parallel_technique"] or way
+        found["reference_lines"] = csa.value(told, "sPat.lRefLinesPE")
+    found["partial_fourier"] = _PARTIAL.get(csa.value(told, "sKSpace.ucPhasePartialFourier") or 0.0)
+    bands = csa.value(told, "sSliceAcceleration.lMultiBandFactor") or 1.0
+    if bands > 1:
         found["multiband_factor"] = bands
+    found["pulse_sequence"] = told.get("tSequenceFileName", "")
+    found["coil"] = found["coil"] or next((told[name] for name in _COILS if name in told), "")
     text = head.private(0x0051, "SIEMENS MR HEADER", 0x11) or head.private(0x0021, "SIEMENS MR SDS 01", 0x56)
     factors = _PAT_TEXT.findall(text.decode("latin-1"))
     for letter, factor in factors:  # "p2", "p2s4", "p2 s2"
@@ -374,27 +378,30 @@ def _siemens_series(head: elements.Flat, found: dict[str, Any]) -> None:
             found["parallel_factor"] = float(factor)
         if letter == "s" and not found.get("multiband_factor") and int(factor) > 1:
             found["multiband_factor"] = float(factor)
-    if not found["coil"]:
-        coil = head.private(0x0051, "SIEMENS MR HEADER", 0x0F) or head.private(
-            0x0021, "SIEMENS MR SDS 01", 0x4F
-        )
-        found["coil"] = elements.text(coil[:64])
+    coil = head.private(0x0051, "SIEMENS MR HEADER", 0x0F) or head.private(0x0021, "SIEMENS MR SDS 01", 0x4F)
+    found["coil_elements"] = elements.text(coil[:64])
     number = csa.number(image, "ProtocolSliceNumber")
     if math.isfinite(number):
         found["slice_direction"] = -1.0 if number > 1 else 1.0
 
 
+_COILS = (
+    "sCoilSelectMeas.aRxCoilSelectData[0].asList[0].sCoilElementID.tCoilID",
+    "asCoilSelectMeas[0].asList[0].sCoilElementID.tCoilID",
+)
 _PROTOCOL = frozenset(
     {
         "sKSpace.lBaseResolution",
         "sPat.lAccelFactPE",
         "sPat.ucPATMode",
         "sKSpace.ucPhasePartialFourier",
+        "sPat.lRefLinesPE",
         "sSliceAcceleration.lMultiBandFactor",
+        "tSequenceFileName",
     }
-)
-_PAT = {2: "GRAPPA", 4: "mSENSE"}
-_PARTIAL = {1: 0.5, 2: 0.625, 4: 0.75, 8: 0.875, 16: 1.0}
+) | frozenset(_COILS)
+_PAT = {2.0: "GRAPPA", 4.0: "mSENSE"}
+_PARTIAL = {1.0: 0.5, 2.0: 0.625, 4.0: 0.75, 8.0: 0.875, 16.0: 1.0}
 _PAT_TEXT = re.compile(r"([ps])(\d{1,2})")
 
 

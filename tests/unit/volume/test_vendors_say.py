@@ -145,10 +145,11 @@ def test_siemens_says_how_it_encoded_the_phase() -> None:
     found = vendors.acquisition(content[head.offset :], head.syntax)
     assert (found.manufacturer, found.phase_axis, found.phase_positive) == ("SIEMENS", "COL", True)
     assert found.bandwidth_per_pixel_phase == 19.055
-    assert found.dwell_time == pytest.approx(2.8e-6)
+    assert found.dwell_time == 2.8e-6
     assert (found.parallel_factor, found.parallel_technique) == (2.0, "GRAPPA")
     assert found.acquisition_matrix == (128, 0, 0, 128)
     assert (found.partial_fourier, found.base_resolution, found.field_strength) == (0.75, 128.0, 3.0)
+    assert (found.coil, found.coil_elements, found.reference_lines) == ("HeadMatrix", "T:HEA;HEP", 38.0)
 
 
 def test_ge_says_the_spacing_of_the_echoes_it_acquired() -> None:
