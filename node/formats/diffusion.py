@@ -98,3 +98,26 @@ def read(text: str) -> Array | None:
     except ValueError:
         return None
     return found if len(found) and np.isfinite(found).all() and (found >= 0).all() else None
+
+
+def directions(text: str, count: int, where: geometry.Geometry) -> Array | None:
+    """The directions of a .bvec in the patient's coordinates, NaN for a volume without; None: it has none.
+
+    A row for each axis, as FSL has it; a row for each volume is understood too.
+    """
+    try:
+        found = np.array(
+            [[float(word) for word in line.split()] for line in text.splitlines() if line.strip()]
+        )
+    except ValueError:
+        return None
+    if found.shape == (3, count):
+        found = found.T
+    if found.shape != (count, 3) or not np.isfinite(found).all() or (np.abs(found) > 2).any():
+        return None
+    turn = _turn(where)
+    if np.linalg.det(np.stack((where.column, where.row, where.slice))) > 0:
+        found = found * (-1.0, 1.0, 1.0)
+    made: Array = found @ turn.T
+    made[np.linalg.norm(found, axis=1) == 0] = np.nan
+    return made

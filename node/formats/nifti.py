@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from node import errors
-from node.formats import axes, base, bids, gzipped, nifti_header, nifti_layout, raw, whole
+from node.formats import axes, base, bids, bids_beside, gzipped, nifti_header, nifti_layout, raw, whole
 from node.volume import cells, geometry, image, stack
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -108,8 +108,10 @@ class Nifti:
         voxels, spans = _voxels(body, header, shape)
         notes: list[stack.Note] = []
         spaced = _geometry(header, notes)
-        beside = bids.beside(path)
-        leading = bids.leading(beside, header.dim[3:][::-1], header.spacing[3:][::-1], header.start)
+        beside = bids_beside.beside(path)
+        leading = bids_beside.leading(beside, header.dim[3:][::-1], header.spacing[3:][::-1], header.start)
+        place = None if header.affine is None else spaced
+        frames, rows, unread = bids_beside.diffusing(beside, path, header.dim[2:][::-1], place)
         if header.colours == 4:
             voxels, spans, shape = _opaque(voxels), None, (*shape[:-1], 3)
             notes.append(stack.Note(stack.Kind.HEADER, "its colours have an opacity, which is left out"))
@@ -117,13 +119,15 @@ class Nifti:
             shape=shape,
             dtype=header.dtype.newbyteorder("<"),
             axes=axes.of(header.dim[::-1], spaced, leading, colour=bool(header.colours)),
-            geometry=None if header.affine is None else spaced,
+            geometry=place,
             slope=1.0 if header.colours else header.slope,
             intercept=0.0 if header.colours else header.intercept,
             unit=beside.unit,
             voxels=voxels,
             spans=spans,
-            notes=(*notes, *(stack.Note(stack.Kind.HEADER, text) for text in beside.notes)),
+            table=frames,
+            rows=rows,
+            notes=(*notes, *(stack.Note(stack.Kind.HEADER, text) for text in (*beside.notes, *unread))),
         )
 
 

@@ -183,6 +183,40 @@ def test_b_values_that_are_missing_make_no_file(tmp_path: pathlib.Path) -> None:
     assert "1 of 3 volumes do not say their b value" in written.notes[-1]
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_directions_are_read_back(layout: str, opened: Any, tmp_path: pathlib.Path) -> None:
+    made = opened("dwi_siemens")
+    path = nifti.FORMAT.write(made, tmp_path / "made", {"layout": layout}).paths[0]
+
+    found = nifti.FORMAT.read([path])
+    again = nifti.FORMAT.write(found, tmp_path / "again", {})
+
+    first = made.rows[:, 0]
+    np.testing.assert_allclose(
+        found.table["gradient"][found.rows[:, 0]], made.table["gradient"][first], atol=1e-5
+    )
+    np.testing.assert_allclose(found.table["b_value"][found.rows[:, 0]], made.table["b_value"][first])
+    assert [one.suffix for one in again.paths] == [".nii", ".json", ".bval", ".bvec"]
+    assert (tmp_path / "again.bval").read_text() == (tmp_path / "made.bval").read_text()
+    if layout == "stored":
+        np.testing.assert_allclose(
+            np.loadtxt(tmp_path / "again.bvec"), np.loadtxt(tmp_path / "made.bvec"), atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("text", ["1 2", "a b c d", "1 0 0\n0 1 0\n0 0", "9 9 9 9\n" * 3, "nan 1 1 1\n" * 3])
+def test_directions_that_are_none_are_left_with_a_note(
+    text: str, opened: Any, tmp_path: pathlib.Path
+) -> None:
+    path = nifti.FORMAT.write(opened("dwi_siemens"), tmp_path / "made", {}).paths[0]
+    (tmp_path / "made.bvec").write_text(text)
+
+    found = nifti.FORMAT.read([path])
+
+    assert found.table is None
+    assert "holds something else than directions" in found.notes[-1].text
+
+
 def test_a_tilted_gantry_bends_no_direction(tmp_path: pathlib.Path) -> None:
     tilted = geometry.Geometry((1, 2, 3), (0.5, 0, 0), (0, 0.5, 0), (0, 0.6, 3))
     made = diffusing([0, 700, 700], [[np.nan] * 3, [0, 0, 1], [0, 1, 0]], tilted)
