@@ -238,12 +238,13 @@ def extremes(made: building.Elements, one: Array) -> None:
         made.set(0x00280107, int(one.max()), vr)
 
 
-def span(made: image.Image, options: derived.Options, sample: Array) -> tuple[float, float] | None:
-    """Centre and width of the window, from what was asked for or from a sample of the voxels."""
-    if options.window == "none" or made.colour or not sample.size:
+def span(made: image.Image, options: derived.Options, voxels: Array) -> tuple[float, float] | None:
+    """Centre and width of the window, from what was asked for or from voxels all over the volume."""
+    if options.window == "none" or made.colour or not voxels.size:
         return None
     given = derived.window(options.window)
     if given is None:
+        sample = voxels.flat[:: max(1, voxels.size >> 16)].astype(np.float64)
         finite = sample[np.isfinite(sample)]
         ends = np.percentile(finite, (0.5, 99.5)) if finite.size else np.zeros(2)
         low, high = sorted(float(end) * made.slope + made.intercept for end in ends)

@@ -15,8 +15,6 @@ from node.volume import image
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_SAMPLE = 1 << 16  # voxels that a window is found from
-
 
 class Classic:
     """Writes one file for each slice; reads a folder of them."""
@@ -41,14 +39,14 @@ class Classic:
     ) -> base.Written:
         """Write a folder of files, one for each slice."""
         chosen = derived.parse(options, self.name)
-        placed = identity.placed(made, chosen)
-        if not self._capture and enhanced.is_own(placed):
-            return enhanced.write(placed, target, chosen, progress)
-        sop_class = classic.class_of(placed, capture=self._capture)
-        writing = _Writing(placed, chosen, sop_class)
-        with instances.folder(target) as new:
-            writing.write(new, progress)
-        return base.Written((target,), writing.notes)
+        with identity.placed(made, chosen) as placed:
+            if not self._capture and enhanced.is_own(placed):
+                return enhanced.write(placed, target, chosen, progress)
+            sop_class = classic.class_of(placed, capture=self._capture)
+            writing = _Writing(placed, chosen, sop_class)
+            with instances.folder(target) as new:
+                writing.write(new, progress)
+            return base.Written((target,), writing.notes)
 
     def read(self, paths: Sequence[pathlib.Path]) -> image.Image:
         """Read the one volume that files or folders hold."""
@@ -108,7 +106,7 @@ class _Writing:
         width = max(5, len(str(len(frames))))
         if self._placed.several:
             self._common = self._template(next(frame.row for frame in frames if frame.row >= 0)).copy()
-        self._window = classic.span(self._placed.image, self._options, self._sample())
+        self._window = classic.span(self._placed.image, self._options, self._voxels)
         for number, frame in enumerate(frames):
             self._write_slice(target / f"{number + 1:0{width}d}.dcm", number, frame)
             if progress is not None:
@@ -117,12 +115,6 @@ class _Writing:
             self.notes += (self._how.note,)
         elif self._how is None and self._former is None and self._placed.image.dtype.kind == "f":
             self.notes += ("values were scaled to 16 bits, slice by slice",)
-
-    def _sample(self) -> Array:
-        """Voxels from all over the volume."""
-        flat = self._voxels.reshape(-1)
-        found: Array = flat[:: max(1, flat.size // _SAMPLE)]
-        return found
 
     def _template(self, row: int) -> building.Elements:
         """The header of the data set that a row is of; of many rows in one it is read once."""

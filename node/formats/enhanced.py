@@ -67,7 +67,8 @@ class Enhanced:
     ) -> base.Written:
         """Write a folder with one file."""
         chosen = derived.parse(options, self.name)
-        return write(identity.placed(made, chosen), target, chosen, progress)
+        with identity.placed(made, chosen) as placed:
+            return write(placed, target, chosen, progress)
 
     def read(self, paths: Sequence[pathlib.Path]) -> image.Image:
         """Read the one volume that files or folders hold."""
@@ -262,7 +263,7 @@ class _Writing:
             shared[0x00189477] = [{0x00083010: event}]
         elif self._class is CLASSES["PT"]:
             shared[0x00189737] = [{0x00189729: 1}]
-        span = classic.span(self._placed.image, self._options, self._sample())
+        span = classic.span(self._placed.image, self._options, self._voxels)
         if span is not None:
             shared[0x00289132] = [{0x00281050: span[0], 0x00281051: span[1]}]
         return shared
@@ -275,11 +276,6 @@ class _Writing:
     def _table(self, name: str, row: int | None = None) -> Any:
         at = next(frame.row for frame in self._placed.frames if frame.row >= 0) if row is None else row
         return self._template.table[name][at]
-
-    def _sample(self) -> Array:
-        flat = self._voxels.reshape(-1)
-        found: Array = flat[:: max(1, flat.size >> 16)]
-        return found
 
     def _frame(self, number: int) -> Item:
         """What one frame has for itself."""

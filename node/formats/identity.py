@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,10 +135,23 @@ def former(found: Placed, turned: Array, *, zero: bool) -> tuple[stored.Stored, 
     return tuple(out)
 
 
-def placed(made: image.Image, options: derived.Options) -> Placed:
-    """Find the template of an image and lay the image on it; UsageError when it does not fit."""
-    if options.template:
-        return _on_template(made, options)
+@contextlib.contextmanager
+def placed(made: image.Image, options: derived.Options) -> Iterator[Placed]:
+    """Find the template of an image and lay the image on it; UsageError when it does not fit.
+
+    The files of a template that is an archive are there as long as the context.
+    """
+    if not options.template:
+        yield _own(made)
+        return
+    from node.loading import headers  # reads files: only where a template is asked for
+
+    with headers.opened(options.template) as files:
+        yield _on_template(made, options, load(files, options.template[0]))
+
+
+def _own(made: image.Image) -> Placed:
+    """The image with the identity that it brings, or nobody's."""
     rows = _own_rows(made)
     if rows is not None and made.table is not None:
         own = Template(made.table, rows, axes.leading(made), made.geometry)
@@ -195,8 +210,8 @@ def _frames_shape(made: image.Image) -> tuple[int, ...]:
     return made.shape[: -3 if made.colour else -2]
 
 
-def _on_template(made: image.Image, options: derived.Options) -> Placed:
-    template, fit, own_positions = _chosen(made, options)
+def _on_template(made: image.Image, options: derived.Options, templates: Sequence[Template]) -> Placed:
+    template, fit, own_positions = _chosen(made, options, templates)
     shape = fit.shape(_spatial(made))
     notes: list[str] = []
     grid = template.grid if made.geometry is None else fit.grid(made.geometry, _spatial(made))
@@ -225,9 +240,10 @@ def _snapped(grid: geometry.Geometry, fit: onto.Fit) -> geometry.Geometry:
     return dataclasses.replace(grid, origin=grid.at(*(float(step) for step in fit.shift)))
 
 
-def _chosen(made: image.Image, options: derived.Options) -> tuple[Template, onto.Fit, bool]:
+def _chosen(
+    made: image.Image, options: derived.Options, found: Sequence[Template]
+) -> tuple[Template, onto.Fit, bool]:
     """The stack of the template that the image lies on; whether its own positions count."""
-    found = load(options.template)
     fitting: list[tuple[Template, onto.Fit]] = []
     why: list[str] = []
     for one in found:
@@ -272,17 +288,16 @@ def _unlike(made: image.Image, template: Template, fit: onto.Fit) -> tuple[int, 
     return (away, abs(int(np.prod(template.order.shape[:-1])) - int(np.prod(_frames_shape(made)[:-1]))))
 
 
-def load(paths: tuple[str, ...]) -> tuple[Template, ...]:
-    """The stacks of a template series, from files or folders."""
-    from node.loading import headers  # reads files: only where a template is asked for
+def load(files: Sequence[str], name: str) -> tuple[Template, ...]:
+    """The stacks of a template series."""
+    from node.loading import headers
     from node.volume import sort
 
-    with headers.opened(paths) as files:
-        found = headers.read(files)
+    found = headers.read(files)
     stacks = sort.sort(found).stacks
     if not stacks:
         why = f": {found.skipped[0].why.value}" if found.skipped else ""
-        raise errors.UsageError(f"the template {paths[0]} holds no images{why}")
+        raise errors.UsageError(f"the template {name} holds no images{why}")
     return tuple(Template(one.table, one.order, one.axes[:-1], one.geometry) for one in stacks)
 
 

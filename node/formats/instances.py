@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from node.dicom import uids
 from node.formats import derived, identity, whole
 from node.volume import image
 
+_OURS = re.compile(r"\d{5,}\.dcm")
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -24,11 +26,11 @@ def read(paths: Sequence[pathlib.Path]) -> image.Image:
     from node.loading import headers, voxels  # the format is written more often than read by this way
     from node.volume import sort
 
-    with headers.opened([str(path) for path in paths]) as files:
-        stacks = sort.sort(headers.read(files)).stacks
-        if len(stacks) != 1:
-            raise errors.BadData(f"{paths[0]} holds {len(stacks) or 'no'} volumes, not one")
-        return voxels.image(stacks[0])
+    files = list(headers.walk([str(path) for path in paths]))
+    stacks = sort.sort(headers.read(files)).stacks
+    if len(stacks) != 1:
+        raise errors.BadData(f"{paths[0]} holds {len(stacks) or 'no'} volumes, not one")
+    return voxels.image(stacks[0])
 
 
 class folder:  # noqa: N801  # used as `with folder(...)`
@@ -59,8 +61,14 @@ class folder:  # noqa: N801  # used as `with folder(...)`
         if not self._target.exists():
             self._new.replace(self._target)
             return
-        for one in sorted(self._new.iterdir()):  # a folder that is there keeps what else is in it
-            one.replace(self._target / one.name)
+        # Slices of an earlier and longer series must not stay among the new ones.
+        strangers = [one.name for one in self._target.iterdir() if not _OURS.fullmatch(one.name)]
+        if strangers:
+            raise errors.UsageError(f"{self._target} holds other things than slices; name another folder")
+        old = self._new.with_suffix(".old")
+        self._target.replace(old)
+        self._new.replace(self._target)
+        shutil.rmtree(old)
 
 
 def series_uid(placed: identity.Placed, options: derived.Options, voxels: Array, kind: str) -> str:
@@ -68,7 +76,8 @@ def series_uid(placed: identity.Placed, options: derived.Options, voxels: Array,
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr((voxels.shape, voxels.dtype.str)).encode())
     digest.update(repr((placed.image.slope, placed.image.intercept, placed.grid)).encode())
-    digest.update(np.ascontiguousarray(voxels).data.cast("B"))
+    for index in np.ndindex(voxels.shape[:-2]):  # slice by slice: no second volume where it must be copied
+        digest.update(np.ascontiguousarray(voxels[index]).data.cast("B"))
     template = placed.template
     held = sorted({frame.row for frame in placed.frames})
     named = [] if template is None else [template.table.source(row).sop_instance for row in held if row >= 0]

@@ -47,21 +47,8 @@ class Segmentation:
     ) -> base.Written:
         """Write a folder with one file."""
         chosen = derived.parse(options, self.name)
-        placed = identity.placed(made, chosen)
-        _refuse(placed)
-        voxels = made.voxels()
-        turned = placed.fit.view(voxels)
-        maps = np.stack([placed.frame_of(turned, frame) for frame in placed.frames])
-        numbered, found, notes = _numbered(maps, segments.parse(chosen.segments))
-        uid = instances.series_uid(placed, chosen, voxels, f"seg {chosen.segments} {found!r}")
-        content = _object(placed, chosen, numbered, found, uid)
-        with instances.folder(target) as new:
-            building.write(
-                new / "00001.dcm", _CLASS, uids.derived("", uid, "0"), (content,), building.EXPLICIT
-            )
-            if progress is not None:
-                progress(len(placed.frames), len(placed.frames), "slices")
-        return base.Written((target,), (*placed.notes, *notes))
+        with identity.placed(made, chosen) as placed:
+            return _write(placed, target, chosen, progress)
 
     def read(self, paths: Sequence[pathlib.Path]) -> image.Image:
         """A segmentation is not read as a volume."""
@@ -69,6 +56,26 @@ class Segmentation:
 
 
 _CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
+
+
+def _write(
+    placed: identity.Placed,
+    target: pathlib.Path,
+    options: derived.Options,
+    progress: base.Progress | None,
+) -> base.Written:
+    _refuse(placed)
+    voxels = placed.image.voxels()
+    turned = placed.fit.view(voxels)
+    maps = np.stack([placed.frame_of(turned, frame) for frame in placed.frames])
+    numbered, found, notes = _numbered(maps, segments.parse(options.segments))
+    uid = instances.series_uid(placed, options, voxels, f"seg {options.segments} {found!r}")
+    content = _object(placed, options, numbered, found, uid)
+    with instances.folder(target) as new:
+        building.write(new / "00001.dcm", _CLASS, uids.derived("", uid, "0"), (content,))
+    if progress is not None:
+        progress(len(placed.frames), len(placed.frames), "slices")
+    return base.Written((target,), (*placed.notes, *notes))
 
 
 def _refuse(placed: identity.Placed) -> None:

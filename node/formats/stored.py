@@ -124,8 +124,8 @@ def _scaled(found: Limits, slope: float, intercept: float, *, zero: bool) -> Sto
     if not all(map(math.isfinite, (low, high, high - low))):
         raise errors.UsageError(f"voxels from {low:g} to {high:g} cannot be scaled to 16 bits")
     kind: np.dtype[Any] = np.dtype("<u2")
-    base = said(low)
-    step = _up(max(high - base, high - low) / 65535)
+    base = _down(low)
+    step = _up((high - base) / 65535)
     if zero:
         kind, base = np.dtype("<i2" if low < 0 else "<u2"), 0.0
         step = _up(max(-low / 32768, high / 32767) if low < 0 else high / 65535)
@@ -185,10 +185,18 @@ def said(number: float) -> float:
 
 
 def _up(number: float) -> float:
-    """The least number that a decimal string says and that is not less."""
-    close = said(number)
-    digits = 10
+    """The least number above 0 that a decimal string says and that is not less."""
+    close, digits = said(number), 10
     while close < number:
-        close = said(number * (1 + 10.0**-digits))
+        close = said(number + abs(number) * 10.0**-digits)
         digits -= 1
     return close if close > 0 else 1.0
+
+
+def _down(number: float) -> float:
+    """The greatest number that a decimal string says and that is not more."""
+    close, digits = said(number), 10
+    while close > number:
+        close = said(number - abs(number) * 10.0**-digits)
+        digits -= 1
+    return close

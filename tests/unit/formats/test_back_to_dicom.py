@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import shutil
 
 import numpy as np
 import pydicom
@@ -321,6 +322,49 @@ def test_a_template_without_images_or_with_too_many_is_refused(tmp_path: pathlib
         back.template(name, both)
     with pytest.raises(errors.UsageError, match="2 series of the template equally"):
         back.write("dicom", made, tmp_path / "out", template=str(both))
+
+
+def test_a_template_may_be_an_archive(tmp_path: pathlib.Path) -> None:
+    template = back.template("ct_axial", tmp_path)
+    made = back.stranger(back.only(template))
+    archive = shutil.make_archive(str(tmp_path / "template"), "zip", template)
+    sets, _ = back.write("dicom", made, tmp_path / "out", template=archive)
+    assert len(sets) == made.shape[0]
+    assert {one.PatientID for one in sets} == {"GRID"}
+
+
+def test_slices_of_an_earlier_result_do_not_stay_among_new_ones(tmp_path: pathlib.Path) -> None:
+    made = back.only(back.template("ct_axial", tmp_path))
+    assert made.rows is not None
+    back.write("dicom", made, tmp_path / "out")
+    fewer = back.with_voxels(made, made.voxels()[:2], rows=made.rows[:2])
+    sets, _ = back.write("dicom", fewer, tmp_path / "out")
+    assert len(sets) == 2
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(errors.UsageError, match="other things than slices"):
+        back.write("dicom", made, tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["ct_axial", "out"]
+
+
+def test_voxels_that_lie_scattered_in_memory_are_written_as_they_are(tmp_path: pathlib.Path) -> None:
+    made = back.only(back.template("ct_axial", tmp_path))
+    scattered = np.asfortranarray(made.voxels()) > 3
+    sets, _ = back.write(
+        "dicom", back.with_voxels(made, scattered, slope=1.0, intercept=0.0), tmp_path / "out"
+    )
+    assert np.array_equal(np.stack([one.pixel_array for one in sets]), scattered)
+
+
+def test_values_of_the_template_that_cannot_be_do_not_stop_it(tmp_path: pathlib.Path) -> None:
+    template = back.template("ct_axial", tmp_path)
+    for path in template.iterdir():
+        content = path.read_bytes()
+        for was, now in ((b"DERIVED", b"dErived"), (b"AXIAL", b"Ax!al"), (b"20260314", b"2026.3.4")):
+            content = content.replace(was, now)
+        path.write_bytes(content)
+    sets, _ = back.write("dicom", back.only(template), tmp_path / "out")
+    assert {one.ImageType[:2] == ["DERIVED", "SECONDARY"] for one in sets} == {True}
 
 
 def test_a_file_of_the_template_that_went_away_leaves_nothing_behind(tmp_path: pathlib.Path) -> None:
