@@ -239,3 +239,38 @@ def test_gzip_of_equal_voxels_is_equal(tmp_path: pathlib.Path) -> None:
     assert one.name == "a.nii.gz"
     assert one.read_bytes() == other.read_bytes()
     assert len(gzip.decompress(one.read_bytes())) == 352 + images.made().nbytes
+
+
+def test_long_axes_take_the_second_version(tmp_path: pathlib.Path) -> None:
+    made = images.made(size=(1, 1, 40_000))
+
+    found, path = written(made, tmp_path)
+
+    assert found.shape == (40_000, 1, 1)
+    assert int(found.header["sizeof_hdr"]) == 540
+    images.same(nifti.FORMAT.read([path]), made)
+    with pytest.raises(errors.UsageError, match="32767 voxels along an axis, not 40000"):
+        nifti.FORMAT.write(made, tmp_path / "first", {"version": "1"})
+
+
+def test_frames_that_lie_in_files_are_compressed_from_there(tmp_path: pathlib.Path) -> None:
+    """Values with bits that they should not have come as the loader gives them."""
+    made = images.made(dtype="<u2")
+    wanted = made.voxels()
+    for number, frame in enumerate(wanted):
+        (tmp_path / f"{number}").write_bytes(b"head" + frame.tobytes())
+    spans = image.Spans(
+        tuple(str(tmp_path / f"{number}") for number in range(4)), np.arange(4), np.full(4, 4), frame.nbytes
+    )
+    plain = dataclasses.replace(made, spans=spans, voxels=lambda: pytest.fail("nobody asked for an array"))
+    limited = dataclasses.replace(made, spans=dataclasses.replace(spans, limits=(0, 100)))
+    hidden = dataclasses.replace(limited, voxels=lambda: wanted & 127)
+
+    for number, (one, values) in enumerate([(plain, wanted), (hidden, wanted & 127)]):
+        path = nifti.FORMAT.write(one, tmp_path / f"made{number}", {"gz": "yes"}).paths[0]
+        found = np.asanyarray(nibabel.load(path).dataobj).T
+        first = int(np.argmax((wanted > 100).any(axis=(1, 2)))) if number else 0
+        assert np.array_equal(found[first:], values[first:])
+    (tmp_path / "2").write_bytes(b"head")
+    with pytest.raises(errors.BadData, match="ends at 4, within its pixel data"):
+        nifti.FORMAT.write(plain, tmp_path / "short", {"gz": "yes"})
