@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import urllib.parse
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 
 from node import converting, errors
 from node.formats import registry
-from node.library import looking, placing, volumes
+from node.library import held, looking, placing, volumes
 from node.loading import headers as loading
 from node.loading import voxels
 from node.volume import image, sort, table, volume
@@ -25,8 +24,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Function = Callable[[table.Table], Array]  # a value for each row
 Order = str | Function | Sequence[str | Function]
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Array
-
-NODE = "dicom-node"  # the scheme of what a node holds
 
 
 class LeftOut(UserWarning):
@@ -138,11 +135,12 @@ def _find(
     names, functions = _order(order)
     chosen = () if series is None else (str(series),)
     found: list[_Found] = []
-    if len(given) == 1 and given[0].startswith(f"{NODE}:"):
-        table_ = _held(given[0], (*names, *split))
+    if len(given) == 1 and given[0].startswith(f"{held.SCHEME}:"):
+        asked = (*(name for name in names if name not in functions), *split)
+        table_, lookup = held.frames(given[0], asked)
         sorted_ = sort.sort(converting.chosen(table_, chosen), order=names, split=split, functions=functions)
         left = _missing(sorted_.left)
-        found = _stacks(sorted_, looking.Files(), scaling, tilt=tilt)
+        found = _stacks(sorted_, lookup, scaling, tilt=tilt)
     else:
         extra = sort.needs((*(name for name in names if name not in functions), *split))
         with contextlib.ExitStack() as kept:
@@ -195,31 +193,6 @@ def _order(order: Order) -> tuple[tuple[str, ...], Mapping[str, Function]]:
         functions[name] = one
         names.append(name)
     return tuple(names), functions
-
-
-def _held(url: str, order: Sequence[str]) -> table.Table:
-    """The frames of a series that a node holds; no file is opened unless the order asks for more."""
-    parts = urllib.parse.urlsplit(url)
-    asked = urllib.parse.parse_qs(parts.query)
-    uid = asked.get("series", [""])[0]
-    root = urllib.parse.unquote(parts.path) or os.environ.get("DICOM_NODE_DATA", "")
-    if parts.netloc or not uid or not root:
-        raise errors.UsageError(f"{url!r} is no series of a node: write {NODE}:///DATA/DIRECTORY?series=UID")
-    from node.files import layout  # only a node's data directory needs a database
-    from node.index import db, frames, naming
-
-    folder = pathlib.Path(root).absolute()
-    address = os.environ.get("DICOM_NODE_STORAGE__DATABASE") or layout.database_url(folder)
-    if address.startswith("sqlite") and not layout.database(folder).exists():
-        raise errors.NotFound(f"{folder} is no data directory of a node: it has no index")
-    data = layout.Data(folder)
-    with contextlib.closing(db.open(address)) as database, database.read() as connection:
-        key = frames.key(connection, naming.uid(connection, uid))
-        found: table.Table = frames.table(connection, key, place=data.place)
-    missing = [name for name in sort.needs(order) if name not in found]
-    if missing or frames.enough(found):
-        return loading.read([source.path for source in found.sources], extra=missing)
-    return found
 
 
 def _missing(left: Sequence[table.Skipped], named: Sequence[str] = ()) -> list[str]:
