@@ -31,7 +31,7 @@ _TIMES = 24  # how often a decoder may hold the bytes of a frame
 _SECONDS, _PER_SECOND = 30.0, 1 << 20  # for a frame, and a second more for so many bytes of it
 _DONE, _FAILED = b".", b"!"
 _LINE = 4096  # bytes of an error's words
-_MOST = 16000  # numbers that a pipe takes before anybody reads
+_MOST = 1000  # numbers that a pipe takes before anybody reads, even one of a single page
 _DEADLY = (
     *(signal.SIGTERM, signal.SIGHUP, signal.SIGALRM),
     *(signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL),

@@ -135,6 +135,7 @@ def _stored(
         kinds.setdefault(key, one)
     types, colours = set(), set()
     for (samples, photometric, allocated, *_, kind, given), one in kinds.items():
+        _lowest(one)
         coloured = samples > 1 or photometric == colour.PALETTE
         if coloured and (samples not in (1, 3) or not colour.known(photometric) or allocated < 8):
             raise errors.BadData(
@@ -150,6 +151,19 @@ def _stored(
         raise errors.BadData("colours and grey values in one stack are no volume")
     made = np.result_type(*types)
     return made.newbyteorder("<"), colours.pop()
+
+
+def _lowest(source: table.Source) -> None:
+    """Refuse samples that do not lie in the lowest bits, as nobody writes them since ACR-NEMA."""
+    shown = _pixels(source)
+    if shown.stored >= shown.allocated or (source.place is not None and source.place.fragments):
+        return
+    high = locate.whole(source).get(pixels.HIGH)
+    if isinstance(high, int) and high != shown.stored - 1:
+        raise errors.BadData(
+            f"{source.path}: {shown.stored} bits below bit {high} of {shown.allocated} are not read here:"
+            " only the lowest are"
+        )
 
 
 def _lookups(

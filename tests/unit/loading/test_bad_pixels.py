@@ -83,6 +83,12 @@ def test_frames_of_different_sizes_are_no_volume(tmp_path: pathlib.Path) -> None
         _all(one, other)
 
 
+def test_samples_in_the_highest_bits_are_refused(tmp_path: pathlib.Path) -> None:
+    source = stacks.written(tmp_path / "high", b"\0" * 48, BitsStored=12, HighBit=15)
+    with pytest.raises(errors.BadData, match="high: 12 bits below bit 15"):
+        _all(source)
+
+
 def test_a_crash_of_what_decodes_is_survived(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(data: bytes, shown: object) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
