@@ -9,10 +9,12 @@ import math
 import struct
 from collections.abc import Sequence
 
+from node import errors
 from node.dicom import charset, scan, values
 from node.dicom import syntax as syntaxes
 from node.dicom import vr as vrs
 from node.dicom import walk as walking
+from node.volume import table
 
 NAN = math.nan
 FARTHEST = 1e7  # millimetres: no scanner is that large
@@ -20,6 +22,14 @@ _CHARSET = 0x00080005
 _MOST_BYTES = 65_536  # of one value: what is longer is no number and no name
 _WIDTH = {vr: struct.calcsize("=" + code) for vr, code in values.NUMBERS.items()}
 _BYTES = frozenset({"UN", "OB", "OW"})
+
+
+class Left(errors.BadData):
+    """A data set that gives no rows, and the kind of reason."""
+
+    def __init__(self, kind: table.Why, why: str) -> None:
+        super().__init__(why)
+        self.kind = kind
 
 
 def numbers(raw: bytes, vr: str, order: str) -> list[float]:
@@ -75,13 +85,12 @@ def clear(written: str, expected: str) -> str:
 class Elements:
     """The elements of a header, or of one item in it, by tag."""
 
-    __slots__ = ("_decode", "item", "order", "table")
+    __slots__ = ("item", "order", "table")
 
-    def __init__(self, table: scan.Table, item: int = -1) -> None:
-        self.table = table
+    def __init__(self, made: scan.Table, item: int = -1) -> None:
+        self.table = made
         self.item = item  # row of the item; -1: the top
-        self.order = table.encoding.order
-        self._decode: object = None
+        self.order = made.encoding.order
 
     def raw(self, tag: int) -> bytes:
         """The bytes of a value; b"" where it is absent, or too long to be one."""
@@ -161,18 +170,18 @@ class Flat:
     """
 
     def __init__(self, buffer: syntaxes.Buffer, syntax: str) -> None:
-        table = scan.scan(buffer, syntax, stop=_FRAMES)
+        made = scan.scan(buffer, syntax, stop=_FRAMES)
         self._found: dict[int, tuple[str, bytes]] = {}
         self._private: dict[tuple[int, str, int], bytes] = {}
-        self._sets = table.charsets_in(-1)
-        self.order = table.encoding.order
-        self._take(table.buffer, table.rows)
-        if table.end + 12 <= len(table.buffer):
+        self._sets = made.charsets_in(-1)
+        self.order = made.encoding.order
+        self._take(made.buffer, made.rows)
+        if made.end + 12 <= len(made.buffer):
             head = walking.element_header(
-                table.buffer, table.end, len(table.buffer), table.encoding.explicit, self.order
+                made.buffer, made.end, len(made.buffer), made.encoding.explicit, self.order
             )
             if head[0] == _FRAMES:
-                self._first_frame(table.buffer, head[2], table.encoding)
+                self._first_frame(made.buffer, head[2], made.encoding)
 
     def _first_frame(self, buffer: syntaxes.Buffer, offset: int, enc: syntaxes.Encoding) -> None:
         if offset + 8 > len(buffer):

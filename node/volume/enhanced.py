@@ -56,6 +56,7 @@ _FIELDS: Mapping[tuple[int, int], tuple[str, str, int]] = {
     (0x00189117, 0x00189075): ("_directionality", "CS", 0),
     (0x00189076, 0x00189089): ("gradient", "FD", 3),
     (0x00189118, 0x00209153): ("trigger_time", "FD", 1),
+    (0x0062000A, 0x0062000B): ("_segment", "US", 1),
     (0x00189304, 0x00181120): ("gantry_tilt", "DS", 1),  # CT Acquisition Details
     (0x2005140F, 0x2005100E): ("philips_slope", "FL", 1),
     (0x2005140F, 0x2005100D): ("philips_intercept", "FL", 1),
@@ -249,6 +250,12 @@ def settle(fixed: dict[str, Any], varying: dict[str, Array], count: int, vendor:
             varying["time"] = np.array(moments)
             if "time" in fixed:
                 _fill(varying["time"], fixed["time"])
+    segments = varying.pop("_segment", None)
+    if segments is not None and "stack" not in varying:  # frames of two segments lie at the same places
+        varying["stack"] = np.array(
+            ["" if np.isnan(one) else f"segment {one:g}" for one in segments], dtype=object
+        )
+    fixed.pop("_segment", None)
     _components(fixed, varying, said, count)
     _diffusion(fixed, varying, count)
 

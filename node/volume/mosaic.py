@@ -28,7 +28,7 @@ def find(
         if not tiles > 0:
             tiles = csa.number(vendors.image_csa(head), "NumberOfImagesInMosaic")
         if not tiles > 0:
-            raise errors.BadData("it is a mosaic, and nothing says of how many slices")
+            raise elements.Left(table.Why.UNSUPPORTED, "it is a mosaic, and nothing says of how many slices")
         across = math.ceil(math.sqrt(tiles) - 1e-9)
         down = across
     elif vendor == vendors.UIH and "VFRAME" in kind:

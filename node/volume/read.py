@@ -29,12 +29,7 @@ class More(Exception):
     """The header goes on behind what was given of it."""
 
 
-class Left(errors.BadData):
-    """A data set that gives no rows, and the kind of reason."""
-
-    def __init__(self, kind: table.Why, why: str) -> None:
-        super().__init__(why)
-        self.kind = kind
+Left = elements.Left
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -90,6 +90,60 @@ def test_parts_of_a_complex_image_are_told(kind: str, said: str, meant: str) -> 
     assert vendors.component(kind, said) == meant
 
 
+def test_an_isotropic_image_of_philips_has_no_direction(tmp_path: pathlib.Path) -> None:
+    made = series_base.instance("philips_adc", series_base.MR, "MR", 1)
+    series_base.pixels(made, series_base.voxels(0))
+    made.Manufacturer = "Philips Medical Systems"
+    block = made.private_block(0x2001, "Philips Imaging DD 001", create=True)
+    block.add_new(0x03, "FL", 800.0)
+    mr = made.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
+    for element in (0xB0, 0xB1, 0xB2):
+        mr.add_new(element, "FL", 0.5)
+    path = tmp_path / "it.dcm"
+    path.write_bytes(series_base.content(made))
+    found = headers.read([str(path)])
+    assert (found["b_value"][0], found["gradient"][0].tolist()) == (800.0, [0.5, 0.5, 0.5])
+    block.add_new(0x04, "CS", "I")
+    path.write_bytes(series_base.content(made))
+    found = headers.read([str(path)])
+    assert found["b_value"][0] == 800.0
+    assert np.isnan(found["gradient"][0]).all()
+
+
+def test_a_grid_of_united_imaging_says_where_each_slice_lies(tmp_path: pathlib.Path) -> None:
+    made = series_base.instance("uih_grid", series_base.MR, "MR", 1)
+    series_base.pixels(made, np.zeros((12, 18), "<u2"))
+    made.Manufacturer = "UIH"
+    made.ImageType = ["ORIGINAL", "PRIMARY", "VFRAME"]
+    made.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    block = made.private_block(0x0065, "Image Private Header", create=True)
+    block.add_new(0x50, "DS", "5")  # three across, two down
+    items = []
+    for number in range(5):
+        one = pydicom.Dataset()
+        one.ImagePositionPatient = [1, 2, 3 * number]
+        one.AcquisitionDate, one.AcquisitionTime = "20260314", f"101500.{number}"
+        items.append(one)
+    block.add_new(0x51, "SQ", pydicom.Sequence(items))
+    path = tmp_path / "it.dcm"
+    path.write_bytes(series_base.content(made))
+    found = headers.read([str(path)])
+    assert found.sources[0].mosaic == table.Mosaic(5, 3, 6, 6)
+    assert found["position"][:, 2].tolist() == [0, 3, 6, 9, 12]
+    np.testing.assert_allclose(found["slice_time"], [0, 100, 200, 300, 400], atol=1e-3)
+
+
+def test_a_mosaic_that_hides_its_number_of_slices_is_not_guessed(tmp_path: pathlib.Path) -> None:
+    made = series_base.instance("mosaic", series_base.MR, "MR", 1)
+    series_base.pixels(made, np.zeros((12, 12), "<u2"))
+    made.Manufacturer = "SIEMENS"
+    made.ImageType = ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]
+    path = tmp_path / "it.dcm"
+    path.write_bytes(series_base.content(made))
+    (skipped,) = headers.read([str(path)]).skipped
+    assert skipped.why is table.Why.UNSUPPORTED
+
+
 # ---------------------------------------------------------------------------------------- CSA headers
 
 
