@@ -104,6 +104,9 @@ def _values(parts: Sequence[volume.Volume], axis: str) -> Array:
 def _by_shape(made: volume.Volume, like: volume.Volume) -> Any:
     """Of an array that says nothing: its dimensions are those of the template, as many as it has."""
     shape = made.shape
+    if shape == like.shape:
+        return volume.Volume(made.view(np.ndarray), _of_values(like.header, made, like))
+    like = like.in_order()
     colour = len(shape) > 3 and shape[-1] == 3 and like.shape[-1] != 3
     axes = [axis for axis in like.axes if axis.name != headers.RGB]
     sizes = tuple(len(axis.values) for axis in axes)
@@ -122,8 +125,8 @@ def _by_shape(made: volume.Volume, like: volume.Volume) -> Any:
 
 def _by_place(made: volume.Volume, like: volume.Volume) -> Any:
     """Of a volume that says where it lies: turned onto the template's grid."""
-    ordered = volume.Volume.of(made.image(), stored=True)
-    there = volume.Volume.of(like.image(), stored=True) if like.ndim < 3 else like
+    ordered = made.in_order()
+    there = like.in_order()
     assert ordered.geometry is not None
     assert there.geometry is not None
     colour = ordered.colour
@@ -140,7 +143,7 @@ def _by_place(made: volume.Volume, like: volume.Volume) -> Any:
             headers.SPATIAL, turned.shape[lead:], there.geometry.spacing, strict=False
         )
     )
-    leading = _leading(turned.axes[:lead], turned.shape[:lead], like)
+    leading = _leading(turned.axes[:lead], turned.shape[:lead], there)
     grid = there.geometry
     origin = grid.at(*(float(step) for step in fit.shift))
     header = dataclasses.replace(

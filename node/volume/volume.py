@@ -60,7 +60,7 @@ class Volume(methods.Methods):
 
     def image(self) -> images.Image:
         """As formats take it: (..., slice, row, column[, rgb]), little endian."""
-        made = self._in_order()
+        made = self.in_order()
         header = made.header
         dtype = made.dtype.newbyteorder("<") if made.dtype != bool else np.dtype("u1")
         plain = made.view(np.ndarray)
@@ -252,6 +252,27 @@ class Volume(methods.Methods):
         voxels = scaled.real(self.view(np.ndarray), self.slope, self.intercept)
         return type(self)(voxels, dataclasses.replace(self.header, slope=1.0, intercept=0.0))
 
+    def in_order(self) -> Self:
+        """With slice, row, column and rgb last, in that order, and all of the first three there."""
+        made: Any = self
+        for name in headers.SPATIAL:
+            if made.header.find(name) is None:
+                voxels = made.view(np.ndarray)[None]
+                made = type(self)(
+                    voxels, headers.inserted(made.header, 0, stack.Axis(name, np.zeros(1), "mm"))
+                )
+        last = [*headers.SPATIAL, *([headers.RGB] if headers.RGB in made.names else [])]
+        keep = [at for at, name in enumerate(made.names) if name not in last]
+        order = [*keep, *(made.names.index(name) for name in last)]
+        if order != list(range(made.ndim)):
+            made = np.transpose(made, order)
+        for at in reversed(
+            [at for at, axis in enumerate(made.axes) if not axis.name and made.shape[at] == 1]
+        ):
+            made = np.squeeze(made, at)
+        found: Self = made
+        return found
+
     def with_header(self, **changed: Any) -> Self:
         """The same voxels with another unit, label, geometry or whatever of the header."""
         return type(self)(self.view(np.ndarray), dataclasses.replace(self.header, **changed))
@@ -356,27 +377,6 @@ class Volume(methods.Methods):
         self._header = state[1]
 
     # shared
-
-    def _in_order(self) -> Self:
-        """With slice, row, column and rgb last, in that order, and all of the first three there."""
-        made: Any = self
-        for name in headers.SPATIAL:
-            if made.header.find(name) is None:
-                voxels = made.view(np.ndarray)[None]
-                made = type(self)(
-                    voxels, headers.inserted(made.header, 0, stack.Axis(name, np.zeros(1), "mm"))
-                )
-        last = [*headers.SPATIAL, *([headers.RGB] if headers.RGB in made.names else [])]
-        keep = [at for at, name in enumerate(made.names) if name not in last]
-        order = [*keep, *(made.names.index(name) for name in last)]
-        if order != list(range(made.ndim)):
-            made = np.transpose(made, order)
-        for at in reversed(
-            [at for at, axis in enumerate(made.axes) if not axis.name and made.shape[at] == 1]
-        ):
-            made = np.squeeze(made, at)
-        found: Self = made
-        return found
 
     def _by_volume(self, column: str) -> Array | None:
         """A column's value for each volume, from its first frame that is there."""

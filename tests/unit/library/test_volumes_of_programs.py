@@ -189,6 +189,12 @@ def test_an_array_gets_its_identity_from_a_template(root: pathlib.Path) -> None:
     assert node.compare(plain, volume * 2).equal
     mean = node.open(np.asarray(volume).mean(axis=0), template=volume)
     assert node.compare(mean, volume.mean(axis="time")).equal
+    for like in (volume[1, 2], volume[:, 0], volume.T, volume[None]):
+        assert node.compare(node.open(np.asarray(like), template=like), like).equal
+    turned = node.open(np.asarray(volume[0]), template=volume.transpose(1, 2, 3, 0))
+    assert node.compare(turned, volume[0]).equal
+    with pytest.raises(errors.UsageError, match="9 x 8 does not fit a template of 1 x 8 x 10"):
+        node.open(np.zeros((9, 8)), template=volume[0, 0])
     coloured = node.open(np.zeros((4, 8, 10, 3), np.uint8), template=volume)
     assert coloured.colour
     assert coloured.geometry == volume.geometry
