@@ -89,6 +89,9 @@ def main() -> None:
     except errors.NodeError as error:
         _say(error)
         sys.exit(1)
+    except KeyboardInterrupt:
+        # What was begun is tidied up on the way here; the shell is told as it expects.
+        sys.exit(130)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nothing is wrong, and nothing is left to say.
         sys.stderr.close()

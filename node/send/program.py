@@ -213,7 +213,8 @@ class Program:
         if self._conversion is None:
             return work / "in"
         place = work / "in" / "dicom" if self._conversion.dicom else work / "dicom"
-        place.mkdir(mode=0o700, exist_ok=True)
+        if not place.is_dir():
+            place.mkdir(mode=0o700)
         return place
 
     def _converted(self, work: pathlib.Path) -> tuple[str, ...]:
