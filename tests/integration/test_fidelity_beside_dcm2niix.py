@@ -35,6 +35,17 @@ DIFFERS = {
     "rgb": "dcm2niix turns the rows about, we where its layout is asked for; nothing says how they lie",
     "unplaced": "dcm2niix turns the rows about, we where its layout is asked for; nothing says how they lie",
 }
+# What sidecars say alike where both say it.
+TOLD = (
+    "SliceTiming",
+    "RepetitionTime",
+    "EchoTime",
+    "InversionTime",
+    "FlipAngle",
+    "PhaseEncodingDirection",
+    "EffectiveEchoSpacing",
+    "TotalReadoutTime",
+)
 # Parted by what dcm2niix parts by, where we make an axis of it.
 SPLIT = {"mr_echoes": ("echo_time",)}
 
@@ -99,13 +110,15 @@ def unlike(one: Volume, other: Volume) -> list[str]:
             found.append("directions")
     return found + [
         f"{key} {one.told[key]} and {other.told[key]}"
-        for key in ("SliceTiming", "RepetitionTime", "PhaseEncodingDirection", "TotalReadoutTime")
+        for key in TOLD
         if key in one.told and key in other.told and not _alike(key, one, other)
     ]
 
 
 def _alike(key: str, one: Volume, other: Volume) -> bool:
     mine, theirs = one.told[key], other.told[key]
+    if isinstance(mine, list) and not isinstance(theirs, list):
+        mine = mine[0]  # an axis of our volume; dcm2niix says what its first frame has
     if key != "PhaseEncodingDirection":
         return bool(np.allclose(mine, theirs, atol=1e-4))
     return bool(np.allclose(_phase(one), _phase(other), atol=1e-4))
