@@ -667,6 +667,13 @@ FORWARDING = {
         '[routes.r]\nto = ["d"]\nwhen.verdict = ["!partial", "whole"]',
         'node.toml:11: routes.r.when.verdict = "whole": give one of complete, partial, inconsistent',
     ),
+    "a way to sort that there is not": (
+        '[routes.r]\nto = ["d"]\nwhen.sorted = ["gaps", "holes"]',
+        (
+            'node.toml:11: routes.r.when.sorted = "holes": '
+            "give one of complete, gaps, unequal, single, unplaced, mixed"
+        ),
+    ),
     "partial of what is not judged": (
         '[routes.r]\nto = ["d"]\nlevel = "instance"\npartial = false',
         'node.toml:12: routes.r.partial: level is "instance", which waits for no verdict; take it out',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from node import evaluate, orders, routes
+from node.volume import stack
 
 ALL = orders.Routing(default=("archive",))
 FIRST = orders.Routing(orders.Mode.FIRST, ("archive",))
@@ -70,6 +71,19 @@ def test_how_it_settled_and_how_many_there_are_can_be_asked() -> None:
     ) == [("whole", ("pacs",))]
     for missing in ({"verdict": orders.Completeness.PARTIAL, "instances": 100}, {"instances": 100}, {}):
         assert names(routes.choose(orders.Routing(), (whole,), known(**missing))) == [("", ())]
+
+
+def test_how_it_sorts_can_be_asked() -> None:
+    whole = orders.Route("whole", when=evaluate.of({"sorted": ["complete", "!mixed"]}), to=("pacs",))
+    assert routes.ask_sorting((CT, whole))
+    assert not routes.ask_sorting((CT, MR))
+    assert routes.needed((whole,)) == frozenset()
+    for said, to in ((("complete",), "whole"), (("complete", "mixed"), ""), (("gaps",), ""), ((), "")):
+        assert names(routes.choose(orders.Routing(), (whole,), known(sorting=said)))[0][0] == to
+
+
+def test_the_words_for_it_are_those_of_sorting() -> None:
+    assert set(orders.Sorting) == {one.value for one in stack.Verdict} | {"mixed"}
 
 
 # -- levels ---------------------------------------------------------------------------------------
