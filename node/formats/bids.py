@@ -44,7 +44,7 @@ def told(made: image.Image, layout: nifti_layout.Layout) -> Told:
     header = None
     if first >= 0 and made.table is not None and made.table.sources:
         source = made.table.source(first)
-        header = bids_fields.opened(source) if source.sop_instance else None
+        header = bids_fields.opened(source) if source.size else None
     fields = bids_fields.of(header, made, first) if header is not None else {}
     scanned = vendors.Acquisition()
     if header is not None and fields.get("Modality") == "MR":

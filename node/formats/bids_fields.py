@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from node import errors
-from node.dicom import scan
+from node.dicom import scan, vr, walk
 from node.volume import image, table, vendors
 
 Fields = dict[str, Any]
@@ -17,6 +17,11 @@ Fields = dict[str, Any]
 _EXPLICIT = "1.2.840.10008.1.2.1"
 _SHARED, _PER_FRAME, _PHARMACEUTICAL = 0x52009229, 0x52009230, 0x00540016
 _WITHIN = frozenset({_SHARED, _PHARMACEUTICAL})  # sequences in which an element says what one at the top does
+# Groups of a frame: timing, echo, modifier, averages, pixel measures, X-ray and positron details.
+_GROUPS = frozenset(
+    {0x00189112, 0x00189114, 0x00189115, 0x00189006, 0x00189119, 0x00189125, 0x00289110}
+    | {0x00189301, 0x00189314, 0x00189321, 0x00189325, 0x00189329, 0x00189732}
+)
 _ELSEWHERE = frozenset({0x00081140, 0x00082112, 0x00089124, 0x00081111, 0x00089092})  # of other images
 _MOST_TEXT = 1024  # characters of a value that is told on
 
@@ -28,12 +33,13 @@ class Field(NamedTuple):
     tag: int  # the element
     kind: str = "text"  # text, number, whole, texts, numbers, time
     scale: float = 1.0  # to the unit of BIDS
+    also: int = 0  # the element of objects of many frames, where it is another
 
 
 FIELDS = (
     Field("Modality", 0x00080060),
     Field("MagneticFieldStrength", 0x00180087, "number"),
-    Field("ImagingFrequency", 0x00180084, "number"),
+    Field("ImagingFrequency", 0x00180084, "number", also=0x00189098),
     Field("Manufacturer", 0x00080070),
     Field("ManufacturersModelName", 0x00081090),
     Field("InstitutionName", 0x00080080),
@@ -59,6 +65,7 @@ FIELDS = (
     Field("SliceThickness", 0x00180050, "number"),
     Field("SpacingBetweenSlices", 0x00180088, "number"),
     Field("SAR", 0x00181316, "number"),
+    Field("AcquisitionDuration", 0x00189073, "number"),
     Field("NumberOfAverages", 0x00180083, "number"),
     Field("EchoNumber", 0x00180086, "whole"),
     Field("EchoTime", 0x00180081, "number", 1e-3),
@@ -68,7 +75,7 @@ FIELDS = (
     Field("ReceiveCoilName", 0x00181250),
     Field("PercentPhaseFOV", 0x00180094, "number"),
     Field("PercentSampling", 0x00180093, "number"),
-    Field("EchoTrainLength", 0x00180091, "whole"),
+    Field("EchoTrainLength", 0x00180091, "whole", also=0x00189240),
     Field("PhaseEncodingSteps", 0x00180089, "whole"),
     Field("PixelBandwidth", 0x00180095, "number"),
     Field("ImageOrientationPatientDICOM", 0x00200037, "numbers"),
@@ -77,7 +84,7 @@ CT = (
     Field("KVP", 0x00180060, "number"),
     Field("XRayTubeCurrent", 0x00181151, "number"),
     Field("XRayExposure", 0x00181152, "number"),
-    Field("ExposureTime", 0x00181150, "number"),
+    Field("ExposureTime", 0x00181150, "number", 1e-3),
     Field("ConvolutionKernel", 0x00181210),
     Field("ReconstructionDiameter", 0x00181100, "number"),
     Field("GantryDetectorTilt", 0x00181120, "number"),
@@ -102,24 +109,25 @@ PET = (
 FRAME_DURATION = Field("FrameDuration", 0x00181242, "number", 1e-3)
 DECAY_FACTOR = Field("DecayCorrectionFactor", 0x00541321, "number")
 _RADIONUCLIDE, _MEANING = 0x00540300, 0x00080104
-_WANTED = frozenset(field.tag for field in (*FIELDS, *CT, *PET, FRAME_DURATION, DECAY_FACTOR))
+_ALL = (*FIELDS, *CT, *PET, FRAME_DURATION, DECAY_FACTOR)
+_WANTED = frozenset(tag for field in _ALL for tag in (field.tag, field.also) if tag)
 _BIDS_UNITS = {"BQML": "Bq/mL", "GML": "g/mL"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Header:
-    """The header of one file, as far as its per-frame groups."""
+    """The header of one file, and what an object of many frames says of the first of them."""
 
     found: scan.Table
-    places: dict[int, int]  # row by tag of what is wanted
+    places: dict[int, tuple[scan.Table, int]]  # table and row by tag of what is wanted
 
     def value(self, field: Field) -> Any:
         """The value under the conventions of the field; None when it is absent or no such thing."""
-        row = self.places.get(field.tag)
-        if row is None:
+        place = self.places.get(field.tag) or self.places.get(field.also)
+        if place is None:
             return None
         try:
-            value = self.found.value(row)
+            value = place[0].value(place[1])
         except (errors.BadData, ValueError):
             return None
         return _converted(value, field)
@@ -155,14 +163,31 @@ def opened(source: table.Source) -> Header | None:
             found = scan.scan(
                 whole, source.syntax, offset=source.offset, end=source.offset + source.size, stop=_PER_FRAME
             )
+            frame = None
             if found.buffer is whole:  # once more over the few bytes that stay when the file is closed
+                frame = _first_frame(whole, found, source)
                 found = scan.scan(whole[source.offset : found.end], source.syntax)
     except (OSError, ValueError, errors.BadData):
         return None
-    return Header(found, _places(found))
+    return Header(found, {**({} if frame is None else _places(frame, _GROUPS)), **_places(found, _WITHIN)})
 
 
-def _places(found: scan.Table) -> dict[int, int]:
+def _first_frame(whole: mmap.mmap, found: scan.Table, source: table.Source) -> scan.Table | None:
+    """The groups of the first frame; None where there are none, or none that can be read."""
+    enc, end = found.encoding, min(source.offset + source.size, len(whole))
+    try:
+        tag, _, begin, _ = walk.element_header(whole, found.end, end, enc.explicit, enc.order)
+        item, _, begin, length = walk.element_header(whole, begin, end, enc.explicit, enc.order)
+        if tag != _PER_FRAME or item != vr.ITEM:
+            return None
+        if length == vr.UNDEFINED:  # up to the delimiter of the item
+            length = scan.scan(whole, source.syntax, offset=begin, end=end, stop=walk.NEVER).end - begin
+        return scan.scan(whole[begin : min(begin + length, end)], source.syntax)
+    except errors.BadData:
+        return None
+
+
+def _places(found: scan.Table, within: frozenset[int]) -> dict[int, tuple[scan.Table, int]]:
     places: dict[int, int] = {}
     nested: dict[int, int] = {}
     for at, row in enumerate(found.rows):
@@ -170,17 +195,17 @@ def _places(found: scan.Table) -> dict[int, int]:
             continue
         if row[5] < 0:
             places.setdefault(row[0], at)
-        elif row[0] not in nested and _applies(found, row[5]):
+        elif row[0] not in nested and _applies(found, row[5], within):
             nested[row[0]] = at
-    return {**nested, **places}
+    return {tag: (found, at) for tag, at in {**nested, **places}.items()}
 
 
-def _applies(found: scan.Table, item: int) -> bool:
+def _applies(found: scan.Table, item: int, within: frozenset[int]) -> bool:
     tags = []
     while item >= 0:
         tags.append(found.rows[item][0])
         item = found.rows[item][5]
-    return tags[-1] in _WITHIN and not _ELSEWHERE.intersection(tags)
+    return tags[-1] in within and not _ELSEWHERE.intersection(tags)
 
 
 def of(header: Header, made: image.Image, first: int) -> Fields:
@@ -199,7 +224,9 @@ def of(header: Header, made: image.Image, first: int) -> Fields:
         if value not in (None, "", []):
             told[field.name] = value
     if "Manufacturer" in told:
-        told["Manufacturer"] = _MAKERS.get(vendors.maker(told["Manufacturer"]), told["Manufacturer"])
+        maker = told["Manufacturer"]
+        known = "Toshiba" if "TOSHIBA" in maker.upper() else _MAKERS.get(vendors.maker(maker), maker)
+        told["Manufacturer"] = known
     if frames is not None:
         told.update(_more(frames, first, told))
     if modality == "PT":
@@ -212,10 +239,18 @@ _COLUMNS = {
     "RepetitionTime": "repetition_time",
     "InversionTime": "inversion_time",
     "FlipAngle": "flip_angle",
+    "SliceThickness": "slice_thickness",
+    "SpacingBetweenSlices": "spacing_between",
 }
 
 
-_MAKERS = {"SIEMENS": "Siemens", "GE": "GE", "PHILIPS": "Philips"}  # as dcm2niix writes them
+_MAKERS = {
+    "SIEMENS": "Siemens",
+    "GE": "GE",
+    "PHILIPS": "Philips",
+    "UIH": "UIH",
+    "CANON": "Canon",
+}  # as dcm2niix writes them
 _PHILIPS = {
     "PhilipsRescaleSlope": "slope",
     "PhilipsRescaleIntercept": "intercept",
