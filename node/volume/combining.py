@@ -80,6 +80,8 @@ def along(parts: Sequence[Part], at: int) -> headers.Header | None:
         values = np.arange(length, dtype=np.float64)
     axis = dataclasses.replace(first.axes[at], values=values)
     merged = _merged([header for header, _ in parts])
+    if name == headers.SLICE and length > 1 and merged.verdict is stack.Verdict.SINGLE:
+        merged = dataclasses.replace(merged, verdict=stack.Verdict.COMPLETE)
     made = dataclasses.replace(
         merged, axes=(*first.axes[:at], axis, *first.axes[at + 1 :]), geometry=first.geometry
     )

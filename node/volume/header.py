@@ -123,14 +123,17 @@ def strided(header: Header, at: int, start: int, step: int, length: int) -> Head
     axes = _replaced(header.axes, at, _taken(axis, chosen))
     rows = _rows(header, at, chosen)
     verdict = header.verdict
-    if axis.name == SLICE and (length == 1 or (abs(step) > 1 and verdict is stack.Verdict.GAPS)):
-        verdict = stack.Verdict.SINGLE if length == 1 else verdict
+    if axis.name == SLICE and length == 1:
+        verdict = stack.Verdict.SINGLE
+    elif verdict is stack.Verdict.GAPS and rows is not None and (rows >= 0).all():
+        verdict = stack.Verdict.COMPLETE
+    first, stride = _steps(header, at, start, step, length)
     return dataclasses.replace(
         header,
         axes=axes,
         rows=rows,
         verdict=verdict,
-        geometry=moved(header.geometry, axis.name, start, step if length > 1 else 1),
+        geometry=moved(header.geometry, axis.name, first, stride),
     )
 
 
@@ -159,7 +162,7 @@ def dropped(header: Header, at: int, index: int) -> Header:
     made = dataclasses.replace(
         header,
         axes=header.axes[:at] + header.axes[at + 1 :],
-        geometry=moved(header.geometry, axis.name, index, 1),
+        geometry=moved(header.geometry, axis.name, *_steps(header, at, index, 1, 1)),
     )
     if header.rows is not None and axis.name not in PLANE:
         made = dataclasses.replace(made, rows=header.rows.take(index, frames(header.axes).index(at)))
@@ -274,6 +277,27 @@ def _like(one: table.Table, name: str, tables: Sequence[table.Table]) -> Array:
     if like.dtype == object:
         return np.full(len(one), "", dtype=object)
     return np.full((len(one), *like.shape[1:]), np.nan)
+
+
+def _steps(header: Header, at: int, start: int, step: int, length: int) -> tuple[float, float]:
+    """Where indices begin and how far apart they are, in steps of the grid.
+
+    Slices at unequal distances lie where their axis says; the grid is only their mean.
+    """
+    axis = header.axes[at]
+    stride = float(step) if length > 1 else 1.0
+    if (
+        axis.name != SLICE
+        or header.verdict is not stack.Verdict.UNEQUAL
+        or header.geometry is None
+        or not length
+    ):
+        return float(start), stride
+    pitch = float(np.linalg.norm(header.geometry.slice))
+    if len(axis.values) <= max(start, start + step * (length - 1)) or not pitch:
+        return float(start), stride
+    first, last = (float(axis.values[index]) / pitch for index in (start, start + step * (length - 1)))
+    return first, (last - first) / (length - 1) if length > 1 else 1.0
 
 
 def _taken(axis: stack.Axis, chosen: Array) -> stack.Axis:

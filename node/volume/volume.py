@@ -133,6 +133,9 @@ class Volume(methods.Methods):
                 f"a voxel of {self.ndim} dimensions has {self.ndim} indices, not {len(index)}"
             )
         at = {name: float(value) for name, value in zip(self.names, index, strict=True)}
+        if self.verdict is stack.Verdict.UNEQUAL and headers.SLICE in at and found.spacing[0]:
+            ruler = self.axis(headers.SLICE).values / found.spacing[0]  # the grid is only the mean
+            at[headers.SLICE] = float(np.interp(at[headers.SLICE], np.arange(len(ruler)), ruler))
         return found.at(*(at.get(name, 0.0) for name in headers.SPATIAL))
 
     @property

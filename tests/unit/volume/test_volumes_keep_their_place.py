@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 from typing import Any
 
@@ -120,6 +121,32 @@ def test_indices_at_unequal_distances_have_no_regular_grid() -> None:
     assert odd.notes[-1].kind is stack.Kind.UNEQUAL
     assert list(odd.axis("slice").values) == [0, 2, 6]
     assert made((4, 5, 6))[[3, 1]].spacing[0] == pytest.approx(2 * OBLIQUE.spacing[0])
+
+
+def test_slices_at_unequal_distances_lie_where_they_were_and_not_where_their_mean_is() -> None:
+    whole = made((5, 3, 4), verdict=stack.Verdict.UNEQUAL)
+    pitch = OBLIQUE.spacing[0]
+    there = np.array([0, 1, 2, 3.4, 4]) * pitch
+    axes = (dataclasses.replace(whole.axes[0], values=there), *whole.axes[1:])
+    whole = whole.with_header(axes=axes)
+    for at in range(5):
+        expected = OBLIQUE.at(there[at] / pitch, 0, 0)
+        assert whole[at].position(0, 0) == pytest.approx(expected)
+        assert whole.position(at, 0, 0) == pytest.approx(expected)
+        assert whole[at:].position(0, 0, 0) == pytest.approx(expected)
+        assert whole[::-1][4 - at].position(0, 0) == pytest.approx(expected)
+    assert whole[3:].spacing[0] == pytest.approx(0.6 * pitch)
+
+
+def test_a_part_without_its_gap_is_complete() -> None:
+    whole = made((4, 2, 2), verdict=stack.Verdict.GAPS)
+    rows = whole.rows.copy()
+    rows[1] = -1
+    whole = whole.with_header(rows=rows)
+    assert whole[1:].verdict is whole[::-1].verdict is stack.Verdict.GAPS
+    assert whole[2:].verdict is stack.Verdict.COMPLETE
+    assert whole[:1].verdict is stack.Verdict.SINGLE
+    assert np.concatenate([whole[2:3], whole[3:]]).verdict is stack.Verdict.COMPLETE
 
 
 def test_what_has_no_axes_any_more_is_a_plain_array() -> None:
