@@ -58,6 +58,21 @@ def over_time(name: str) -> list[pydicom.Dataset]:
     return mr(name, change=change)
 
 
+def scaled(name: str) -> list[pydicom.Dataset]:
+    """Over time, with both scalings of Philips: for display, and to what was measured; slices go slowest."""
+
+    def change(one: pydicom.Dataset, volume: int, slice_: int) -> None:
+        one.Manufacturer = "Philips Medical Systems"
+        one.TemporalPositionIdentifier, one.NumberOfTemporalPositions = volume + 1, TIMES
+        one.RescaleSlope, one.RescaleIntercept = "1.5", "-10"
+        block = one.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
+        block.add_new(0x0D, "FL", 0.0)
+        block.add_new(0x0E, "FL", 0.25)
+        one.InstanceNumber = slice_ * TIMES + volume + 1
+
+    return mr(name, change=change)
+
+
 def by_acquisition_time(name: str) -> list[pydicom.Dataset]:
     """Nothing but times tells the volumes apart, and they go on after midnight."""
 
@@ -222,10 +237,13 @@ def csa(values: dict[str, Sequence[str]]) -> bytes:
     return b"".join(made) + bytes(4)
 
 
-def mosaic(name: str, *, diffusing: bool) -> list[pydicom.Dataset]:
-    """Volumes of five slices as Siemens lays them side by side: over time, or with diffusion."""
+def mosaic(name: str, *, diffusing: bool, reverse: bool = False) -> list[pydicom.Dataset]:
+    """Volumes of five slices as Siemens lays them side by side: over time, or with diffusion.
+
+    `reverse`: the slices go against the normal of the image.
+    """
     slices, across, grid = 5, TILES_ACROSS, GRID
-    normal = np.cross(grid.along, grid.down)
+    normal = np.cross(grid.along, grid.down) * (-1 if reverse else 1)
     made = []
     for volume in range(len(DIFFUSION) if diffusing else TIMES):
         one = base.instance(name, base.MR, "MR", volume + 1)
