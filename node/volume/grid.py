@@ -20,12 +20,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _SAME = 0.01  # millimetres within which two slices lie at the same place
 _UNIT = 0.01  # by how much a direction may differ from one of length 1, and two from a right angle
 _LARGEST = 1e7  # millimetres; no scanner is that large
-_REGULAR = 0.05  # part of the spacing by which a slice may lie off its place in a regular grid
+_REGULAR = 0.1  # part of the spacing by which a slice may lie off its place in a regular grid
 _LOOSE = 0.1  # part of the spacing by which one interval may differ and still count as so many of it
 _MOSTLY = 0.75  # part of the intervals that must be regular before a hole among them is a gap
 _HALF = 0.5  # the same where all of them are so many times the spacing ...
 _EXACT = 0.01  # ... within this part of it
-_SHIFT = 0.05  # part of a pixel by which a slice may lie off the line through the others
+_SHIFT = 0.25  # part of a pixel by which a slice may lie off the line through the others
 _TILTED = 0.1  # degrees from which a stack counts as tilted
 
 

@@ -24,6 +24,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _DEEPEST = 6  # times that frames are parted again
 _SPARSE = 0.5  # part of the places of a stack that may be empty before its pieces are parted
+_INTERLEAVED = {"acquisition_number": "acquisition", "slice_thickness": "thickness"}
 _NAMED = 8  # gaps that are told in words
 _MOST_EMPTY = 3  # times as many cells as frames; a grid emptier than that is parted along its first axis
 
@@ -202,6 +203,10 @@ class _Sorting:
         if tilt is None:
             return self._parted(piece, line, lines, "line")
         along = grid.along(depths, float(self.columns["spacing_between"][rows[0]]))
+        if along.verdict is stack.Verdict.UNEQUAL and not found.axes:
+            regular = self._regular(rows, within[:, 2])
+            if regular is not None:
+                return self._pieces(piece, regular)
         if along.missing > max(1, _SPARSE * places):
             jumps = np.cumsum(np.concatenate(([0], np.diff(along.index) > 1 + _MOST_EMPTY)))
             if jumps[-1]:
@@ -210,6 +215,18 @@ class _Sorting:
                 )
             along = dataclasses.replace(along, index=np.arange(places), verdict=stack.Verdict.UNEQUAL)
         return self._laid_out(piece, found, place, firsts, along, depths, frame, tilt)
+
+    def _regular(self, rows: Array, depths: Array) -> list[tuple[str, Array]] | None:
+        """Parts of slices at unequal distances that are regular each, as acquisitions that interleave."""
+        for name, word in _INTERLEAVED.items():
+            values = self.columns[name][rows]
+            code, many = codes.of(values, 1e-3)
+            if not 1 < many <= _NAMED:
+                continue
+            parts = codes.groups(code, many)
+            if all(grid.along(np.sort(depths[own])).verdict is stack.Verdict.COMPLETE for own in parts):
+                return [(f"{word} {values[own[0]]:g}", own) for own in parts]
+        return None
 
     def _pieces(self, piece: _Piece, parts: Sequence[tuple[str, Array]]) -> list[_Piece]:
         if piece.depth >= _DEEPEST:

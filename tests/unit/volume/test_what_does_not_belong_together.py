@@ -136,3 +136,29 @@ def test_every_frame_is_in_one_stack_or_left_with_a_reason(
     assert [one.label for one in again.stacks] == labels
     for one, other in zip(found.stacks, again.stacks, strict=True):
         assert one.order.tolist() == back[other.order].tolist()
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "labels"),
+    [
+        ("acquisition_number", (1.0, 2.0), ["acquisition 1", "acquisition 2"]),
+        ("slice_thickness", (2.5, 5.0), ["thickness 2.5", "thickness 5"]),
+    ],
+)
+def test_what_is_regular_by_itself_is_parted(
+    column: str, values: tuple[float, ...], labels: list[str]
+) -> None:
+    made = tabled.frames(S, 2, time=np.arange(2 * S) * 1.0)
+    made.columns[column] = tabled.each(values, S)
+    made.columns["position"][S:, 2] = 40.0 + 1.1 + np.arange(S) * 5.0
+    found = sort.sort(made).stacks
+    assert [one.label for one in found] == labels
+    assert all(one.verdict is stack.Verdict.COMPLETE for one in found)
+
+
+def test_positions_that_were_rounded_lie_in_line() -> None:
+    along, down = (0.8, 0.6, 0.0), (-0.3, 0.4, 0.8660254)
+    made = tabled.frames(20, spacing=3.0, orientation=(*along, *down))
+    made.columns["position"] = np.round(made["position"], 1)
+    (found,) = sort.sort(made).stacks
+    assert found.verdict is stack.Verdict.COMPLETE
