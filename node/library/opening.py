@@ -154,7 +154,7 @@ def _find(
                 left = _missing((*table_.skipped, *sorted_.left), named=given)
                 found = _stacks(sorted_, lookup, scaling, tilt=tilt)
             for path in others:
-                found.append(_Found(_other(path), None, scaling, len(found) + 1))
+                found.append(_Found(_other(path, names), None, scaling, len(found) + 1))
     if which is None:
         return found, left
     meant = [one for one in found if which in (one.number, one.image.label)]
@@ -172,11 +172,17 @@ def _stacks(sorted_: stacks.Sorted, lookup: looking.Files, scaling: str, *, tilt
     ]
 
 
-def _other(path: pathlib.Path) -> image.Image:
+def _other(path: pathlib.Path, order: Sequence[str]) -> image.Image:
     form = registry.of(path)
     if form is None:
         raise errors.UsageError(f"{path} is of no format that is known")
-    return form.read([path])
+    made = form.read([path])
+    leading = [axis.name for axis in made.axes[: -4 if made.colour else -3]]
+    if order and any(leading) and leading != list(order):
+        raise errors.UsageError(
+            f"{path} is no DICOM that could be sorted by {', '.join(order)}: its axes are {', '.join(leading)}"
+        )
+    return made
 
 
 def _order(order: Order) -> tuple[tuple[str, ...], Mapping[str, Function]]:
