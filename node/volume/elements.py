@@ -24,6 +24,10 @@ _WIDTH = {vr: struct.calcsize("=" + code) for vr, code in values.NUMBERS.items()
 _BYTES = frozenset({"UN", "OB", "OW"})
 
 
+class More(Exception):
+    """The header goes on behind what was given of it."""
+
+
 class Left(errors.BadData):
     """A data set that gives no rows, and the kind of reason."""
 

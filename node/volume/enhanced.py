@@ -18,7 +18,7 @@ from node.dicom import layouts, values
 from node.dicom import syntax as syntaxes
 from node.dicom import vr as vrs
 from node.dicom import walk as walking
-from node.volume import elements, table, timing, vendors
+from node.volume import elements, makers, table, timing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _Items = list[tuple[int, int]]  # from where to where the elements of each item lie
@@ -281,7 +281,7 @@ def _components(fixed: dict[str, Any], varying: dict[str, Array], said: list[str
     if fixed.get("modality") != "MR":
         return
     if "image_type" not in varying and len(said) <= 1:
-        found = vendors.component(fixed.get("image_type", ""), said[0] if said else "")
+        found = makers.component(fixed.get("image_type", ""), said[0] if said else "")
         if found:
             fixed["component"] = found
         return
@@ -292,7 +292,7 @@ def _components(fixed: dict[str, Any], varying: dict[str, Array], said: list[str
     column = np.empty(count, dtype=object)
     for at, key in enumerate(zip(kinds, said, strict=True)):
         if key not in known:
-            known[key] = vendors.component(*key)
+            known[key] = makers.component(*key)
         column[at] = known[key]
     varying["component"] = column
 
@@ -316,4 +316,4 @@ def _diffusion(fixed: dict[str, Any], varying: dict[str, Array], count: int) -> 
         b = varying["b_value"] if "b_value" in varying else np.full(count, fixed.get("b_value", np.nan))
         gradient[~(b > 0) | (np.abs(gradient).max(axis=1) < 1e-6)] = np.nan
     else:
-        vendors.settle_diffusion(fixed)
+        makers.settle_diffusion(fixed)

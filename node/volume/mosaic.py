@@ -9,7 +9,7 @@ import numpy as np
 
 from node import errors
 from node.dicom import pixels as pixel_words
-from node.volume import csa, elements, table, timing, vendors
+from node.volume import csa, elements, makers, table, timing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -22,16 +22,16 @@ def find(
     """How a frame is divided, None where it is not; BadData where what it says of that cannot be."""
     kind = fixed.get("image_type", "").upper().split("\\")
     tiles = math.nan
-    if vendor == vendors.SIEMENS and "MOSAIC" in kind:
+    if vendor == makers.SIEMENS and "MOSAIC" in kind:
         block = head.block(0x0019, "SIEMENS MR HEADER")
         tiles = math.nan if block is None else head.number(block | 0x0A, "US")
         if not tiles > 0:
-            tiles = csa.number(vendors.image_csa(head), "NumberOfImagesInMosaic")
+            tiles = csa.number(makers.image_csa(head), "NumberOfImagesInMosaic")
         if not tiles > 0:
             raise elements.Left(table.Why.UNSUPPORTED, "it is a mosaic, and nothing says of how many slices")
         across = math.ceil(math.sqrt(tiles) - 1e-9)
         down = across
-    elif vendor == vendors.UIH and "VFRAME" in kind:
+    elif vendor == makers.UIH and "VFRAME" in kind:
         tiles = head.number(0x00651050, "DS")
         if not tiles > 0:
             return None
@@ -68,10 +68,10 @@ def rows(
         "frame": np.zeros(tiles.tiles, dtype=np.int64),
         "in_stack": number + 1.0,
     }
-    if vendor == vendors.UIH:
+    if vendor == makers.UIH:
         varying.update(_grid(head, tiles.tiles))
         return varying
-    found = vendors.image_csa(head)
+    found = makers.image_csa(head)
     step = fixed.get("spacing_between", fixed.get("slice_thickness", math.nan))
     if position is not None and orientation is not None and spacing is not None and step > 0:
         row, column = np.array(orientation[:3]), np.array(orientation[3:])

@@ -12,12 +12,11 @@ import numpy as np
 
 from node import errors
 from node.dicom import path as paths
-from node.dicom import pixels as pixel_words
 from node.dicom import reach, scan, values
 from node.dicom import syntax as syntaxes
 from node.dicom import vr as vrs
 from node.dicom import walk as walking
-from node.volume import elements, enhanced, frames, mosaic, table, timing, vendors
+from node.volume import elements, enhanced, frames, makers, mosaic, places, table, timing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -25,10 +24,7 @@ MOST_HEADER = 128 << 20  # bytes before the pixels; beyond, a file is a hole and
 MOST_FRAMES = 1_000_000  # rows of one data set; the largest real ones have a hundredth
 
 
-class More(Exception):
-    """The header goes on behind what was given of it."""
-
-
+More = elements.More
 Left = elements.Left
 
 
@@ -60,13 +56,13 @@ def rows(
     table_, place = _walked(buffer, base_offset, syntax, whole)
     head = elements.Elements(table_)
     fixed = _fixed(head)
-    shown = _pixels(table_, fixed, syntax)
+    shown = places.pixels(table_, fixed, syntax)
     where = None
     if not table_.encoding.deflated:
-        where = _place(buffer, place, table_.encoding, syntax, shown, whole)
+        where = places.place(buffer, place.pixels, table_.encoding, syntax, shown, whole)
     if shown.frames > MOST_FRAMES:
         raise Left(table.Why.UNSUPPORTED, f"it has {shown.frames} frames, {MOST_FRAMES} are taken")
-    vendor = vendors.maker(head.text(_MANUFACTURER)) if fixed.get("modality") == "MR" else ""
+    vendor = makers.maker(head.text(_MANUFACTURER)) if fixed.get("modality") == "MR" else ""
     wanted = _wanted(tuple(extra))
     fixed.update(_extra(table_, wanted))
     varying: dict[str, Array] = {}
@@ -74,14 +70,14 @@ def rows(
     if place.frames is not None:
         _enhanced(buffer, place.frames, table_, head, fixed, varying, shown.frames, vendor, wanted)
     else:
-        vendors.frame(head, vendor, fixed)
+        makers.frame(head, vendor, fixed)
         tiles = mosaic.find(head, vendor, fixed, shown)
         if tiles is not None:
             varying.update(mosaic.rows(head, vendor, fixed, tiles, shown))
         elif shown.frames > 1:
             frames.fill(head, fixed, varying, shown.frames)
     if fixed.get("modality") == "MR" and "component" not in fixed and "component" not in varying:
-        found = vendors.component(fixed.get("image_type", ""), head.text(0x00089208))
+        found = makers.component(fixed.get("image_type", ""), head.text(0x00089208))
         if found:
             fixed["component"] = found
     source = table.Source(
@@ -168,111 +164,6 @@ def _behind(buffer: syntaxes.Buffer, at: int, enc: syntaxes.Encoding) -> int:
     if offset + length > len(buffer):
         walking.lie(f"a length of {length} reaches beyond what encloses it", at, tag)
     return offset + length
-
-
-# ---------------------------------------------------------------------------------------- the pixels
-
-
-def _pixels(made: scan.Table, fixed: dict[str, Any], syntax: str) -> pixel_words.Pixels:
-    """The image pixel module; what says no rows and columns has no pixels."""
-    if syntax in _VIDEO:
-        raise Left(table.Why.UNSUPPORTED, f"a video ({vrs.uid_name(syntax) or syntax})")
-    if made.find(pixel_words.ROWS) is None or made.find(pixel_words.COLUMNS) is None:
-        raise Left(table.Why.NO_PIXELS, vrs.uid_name(str(made.get(0x00080016))) or "no image")
-    if made.find(pixel_words.STORED) is None and made.find(pixel_words.ALLOCATED) is not None:
-        return _of_floats(made)
-    plain = tuple(fixed.get(name, -1.0) for name in _PLAIN)
-    if made.find(pixel_words.FRAMES) is None and plain[2:] in _USUAL and min(plain[:2]) >= 1:
-        # What nearly every slice is, in a fraction of the time.
-        return pixel_words.Pixels(
-            int(plain[0]),
-            int(plain[1]),
-            1,
-            fixed.get("photometric", "").upper(),
-            False,
-            1,
-            int(plain[3]),
-            int(plain[4]),
-            plain[5] == 1,
-        )
-    return pixel_words.describe(made)
-
-
-_PLAIN = ("rows", "columns", "samples", "bits_allocated", "bits_stored", "signed")
-_USUAL = frozenset((1.0, 16.0, float(stored), sign) for stored in range(1, 17) for sign in (0.0, 1.0))
-_VIDEO = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (100, 101, 102, 103, 104, 105, 106, 107, 108)) | {
-    f"1.2.840.10008.1.2.4.{n}.1" for n in (100, 101, 102, 103, 104, 105, 106)
-}
-
-
-def _of_floats(made: scan.Table) -> pixel_words.Pixels:
-    """Float and Double Float Pixel Data have no Bits Stored: all that are allocated count."""
-    head = elements.Elements(made)
-    said = [head.number(tag, "US") for tag in (pixel_words.ROWS, pixel_words.COLUMNS, pixel_words.ALLOCATED)]
-    count = head.number(pixel_words.FRAMES, "IS")
-    if any(not value >= 1 for value in said) or said[2] not in (8, 16, 32, 64):
-        raise errors.BadData(f"rows, columns and bits of {said} cannot be")
-    frames_ = 1 if math.isnan(count) else int(count)
-    if frames_ < 1:
-        raise errors.BadData(f"{frames_} frames cannot be")
-    rows_, columns, bits = map(int, said)
-    photometric = head.text(pixel_words.PHOTOMETRIC) or "MONOCHROME2"
-    return pixel_words.Pixels(rows_, columns, 1, photometric, False, frames_, bits, bits, bits != 8)
-
-
-_KINDS = {0x7FE00008: "float", 0x7FE00009: "double", vrs.PIXEL_DATA: "int"}
-
-
-def _place(
-    buffer: syntaxes.Buffer,
-    ends: _Ends,
-    enc: syntaxes.Encoding,
-    syntax: str,
-    shown: pixel_words.Pixels,
-    whole: int,
-) -> table.Place:
-    """Where the pixels lie; BadData when there are fewer than the header says."""
-    at = ends.pixels
-    for _ in range(16):  # a group length, extended offset tables, pixel data
-        if at + 12 > len(buffer):
-            if len(buffer) < whole:
-                raise More
-            break
-        tag, _, offset, length = walking.element_header(buffer, at, len(buffer), enc.explicit, enc.order)
-        if tag in _KINDS:
-            if length == vrs.UNDEFINED:
-                return _fragments(buffer, ends.pixels, syntax, shown, whole)
-            return _native(offset, length, _KINDS[tag], shown, whole)
-        if tag >> 16 != 0x7FE0 or length == vrs.UNDEFINED:
-            break
-        at = offset + length
-    raise Left(table.Why.NO_PIXELS, "it has no pixel data")
-
-
-def _native(offset: int, length: int, kind: str, shown: pixel_words.Pixels, whole: int) -> table.Place:
-    if offset + length > whole:
-        raise errors.BadData(
-            f"the pixel data of {length} bytes reaches beyond the end of the file", offset=offset
-        )
-    needed = (shown.frame_bits * shown.frames + 7) // 8
-    if length < needed:
-        raise errors.BadData(f"the pixel data has {length} bytes, {needed} are needed", offset=offset)
-    return table.Place(offset, length, (), kind)
-
-
-def _fragments(
-    buffer: syntaxes.Buffer, at: int, syntax: str, shown: pixel_words.Pixels, whole: int
-) -> table.Place:
-    """Where the fragments of each frame lie."""
-    if len(buffer) < whole:
-        raise More
-    made = scan.scan(buffer, syntax, offset=at, end=whole, stop=vrs.PIXEL_DATA + 1)
-    row = made.find(vrs.PIXEL_DATA)
-    if row is None:
-        raise Left(table.Why.NO_PIXELS, "it has no pixel data")
-    found = tuple(tuple(parts) for parts in pixel_words.frames(made, row, shown.frames))
-    total = sum(end - begin for parts in found for begin, end in parts)
-    return table.Place(found[0][0][0], total, found)
 
 
 # ---------------------------------------------------------------------------------------- the values
@@ -373,7 +264,7 @@ def _fixed(head: elements.Elements) -> dict[str, Any]:
         direction = items[0].vector(0x00189089, 3, "FD") if items else None
         if direction is not None:
             fixed["gradient"] = direction
-    vendors.settle_diffusion(fixed)
+    makers.settle_diffusion(fixed)
     return fixed
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from node.dicom import part10
 from node.loading import headers
-from node.volume import csa, table, vendors
+from node.volume import csa, makers, table, vendors
 from tests import series, series_base, series_mr
 
 _NICOM = pathlib.Path(nibabel.__file__).parent / "nicom" / "tests" / "data"
@@ -58,18 +58,18 @@ def test_directions_along_the_image_are_turned_with_it(
 
 def test_phase_encoding_along_rows_swaps_what_ge_says(tmp_path: pathlib.Path) -> None:
     orientation = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    assert vendors.ge_gradient((1.0, 0.0, 0.0), orientation, "COL") == (-1.0, 0.0, 0.0)
-    assert vendors.ge_gradient((0.0, 1.0, 0.0), orientation, "COL") == (0.0, -1.0, 0.0)
-    assert vendors.ge_gradient((1.0, 0.0, 0.0), orientation, "ROW") == (0.0, 1.0, 0.0)
-    assert vendors.ge_gradient((0.0, 1.0, 0.0), orientation, "ROW") == (-1.0, 0.0, 0.0)
-    assert vendors.ge_gradient((0.0, 0.0, 1.0), orientation, "ROW") == (0.0, 0.0, 1.0)
+    assert makers.ge_gradient((1.0, 0.0, 0.0), orientation, "COL") == (-1.0, 0.0, 0.0)
+    assert makers.ge_gradient((0.0, 1.0, 0.0), orientation, "COL") == (0.0, -1.0, 0.0)
+    assert makers.ge_gradient((1.0, 0.0, 0.0), orientation, "ROW") == (0.0, 1.0, 0.0)
+    assert makers.ge_gradient((0.0, 1.0, 0.0), orientation, "ROW") == (-1.0, 0.0, 0.0)
+    assert makers.ge_gradient((0.0, 0.0, 1.0), orientation, "ROW") == (0.0, 0.0, 1.0)
 
 
 @pytest.mark.parametrize(
     ("written", "meant"), [(1000, 1000), (1_000_000_700, 700), (0, 0), (1_000_000_000, 0)]
 )
 def test_ge_adds_a_thousand_million_to_some_b_values(written: float, meant: float) -> None:
-    assert vendors.ge_b_value(written) == meant
+    assert makers.ge_b_value(written) == meant
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_ge_adds_a_thousand_million_to_some_b_values(written: float, meant: floa
     ],
 )
 def test_parts_of_a_complex_image_are_told(kind: str, said: str, meant: str) -> None:
-    assert vendors.component(kind, said) == meant
+    assert makers.component(kind, said) == meant
 
 
 def test_an_isotropic_image_of_philips_has_no_direction(tmp_path: pathlib.Path) -> None:
