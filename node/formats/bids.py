@@ -99,6 +99,7 @@ def _acquired(
     more: dict[str, Any] = {
         "MagneticFieldStrength": scanned.field_strength,
         "ReceiveCoilName": scanned.coil or None,
+        "ReceiveCoilActiveElements": scanned.coil_elements or None,
         "CoilString": scanned.coil_elements or None,
         "PulseSequenceDetails": scanned.pulse_sequence or None,
         "RefLinesPE": scanned.reference_lines,

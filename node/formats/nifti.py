@@ -261,10 +261,14 @@ def _read(spans: image.Spans) -> Iterator[bytes]:
 def _span(descriptor: int, offset: int, length: int, path: str) -> Iterator[bytes]:
     end = offset + length
     while offset < end:
-        found = os.pread(descriptor, min(end - offset, gzipped.PIECE), offset)
-        if not found:
-            raise errors.BadData(f"{path} ends at {offset}, within its pixel data")
-        offset += len(found)
+        size = min(end - offset, gzipped.PIECE)
+        found = os.pread(descriptor, size, offset)
+        while len(found) < size:  # whole values, whatever the system gives at a time
+            more = os.pread(descriptor, size - len(found), offset + len(found))
+            if not more:
+                raise errors.BadData(f"{path} ends at {offset + len(found)}, within its pixel data")
+            found += more
+        offset += size
         yield found
 
 
