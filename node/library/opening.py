@@ -180,7 +180,8 @@ def _other(path: pathlib.Path, order: Sequence[str]) -> image.Image:
     leading = [axis.name for axis in made.axes[: -4 if made.colour else -3]]
     if order and any(leading) and leading != list(order):
         raise errors.UsageError(
-            f"{path} is no DICOM that could be sorted by {', '.join(order)}: its axes are {', '.join(leading)}"
+            f"{path} is no DICOM that could be sorted by {', '.join(order)}:"
+            f" its axes are {', '.join(leading)}"
         )
     return made
 
