@@ -28,6 +28,8 @@ SCALING = ("stored", "real", "philips", "rwv")
 _NO_LOSS = frozenset({table.Why.NOT_DICOM, table.Why.NO_PIXELS, table.Why.NOT_ASKED})
 # Formats that make DICOM objects: their files are named by themselves, below a folder.
 DICOM = ("dicom", "enhanced", "sc", "seg")
+# What formats write beside their files.
+_BESIDE = {"nifti": (".json", ".bval", ".bvec"), "metaimage": (".raw", ".zraw"), "nrrd": (".raw", ".raw.gz")}
 _PICTURES = frozenset({"png", "jpeg"})  # found in a folder, they are no volumes that somebody meant
 
 
@@ -165,7 +167,7 @@ def convert(request: Request, progress: Progress | None = None) -> Report:
             extra = sort.needs((*request.order, *request.split))
             making.frames(headers.read(dicom, extra=extra, progress=progress))
         for path in others:
-            making.other(path)
+            making.other(path, named=str(path) in request.inputs)
         return making.make()
 
 
@@ -221,10 +223,14 @@ class _Making:
             else:
                 self._jobs.append(_Job(name, functools.partial(self._image, one), one))
 
-    def other(self, path: pathlib.Path) -> None:
+    def other(self, path: pathlib.Path, *, named: bool) -> None:
         """Take a file of another format."""
         form = registry.of(path)
         assert form is not None
+        if form.name == self._request.to and not named:
+            said = f"it lay there, and is {form.name} already"
+            self._left.append(table.Skipped(str(path), table.Why.NOT_ASKED, said))
+            return
         stem = path.name
         for ending in sorted(form.suffixes, key=len, reverse=True):
             if stem.lower().endswith(ending):
@@ -349,7 +355,8 @@ class _Making:
 
     def _there(self, name: pathlib.PurePath) -> list[pathlib.Path]:
         # Formats without endings make folders, which have the bare name.
-        return outputs.there(self._target(name), bare=not self._format.suffixes)
+        endings = self._format.suffixes or ("",)
+        return outputs.there(self._target(name), (*endings, *_BESIDE.get(self._format.name, ())))
 
     def _replaces(self, place: pathlib.Path) -> bool:
         ours = self._request.ours
@@ -405,7 +412,11 @@ def sorted_out(found: Sequence[str], named: Sequence[str]) -> tuple[list[str], l
     dicom: list[str] = []
     others: list[pathlib.Path] = []
     mine = frozenset(named)
+    folders: set[str] = set()
     for path in found:
+        if (end := path.lower().find(".zarr" + os.sep)) >= 0:  # a volume that is a folder
+            folders.add(path[: end + 5])
+            continue
         at = os.path.basename(path).rpartition(".")
         # Most names of DICOM files end in nothing, in .dcm or in a number: the registry is not asked then.
         if not at[1] or at[2].lower() in ("dcm", "ima") or at[2].isdigit():
@@ -416,7 +427,7 @@ def sorted_out(found: Sequence[str], named: Sequence[str]) -> tuple[list[str], l
             dicom.append(path)
         elif not (path.lower().endswith(".img") and path[:-4] + ".hdr" in found):
             others.append(pathlib.Path(path))
-    return dicom, others
+    return dicom, [*others, *map(pathlib.Path, sorted(folders))]
 
 
 def _texts(source: table.Source, keywords: Sequence[str]) -> Mapping[str, tuple[str, ...]]:

@@ -68,17 +68,10 @@ def free(
     raise errors.UsageError(f"{_SAME_NAME} volumes would have the same name: give another pattern")
 
 
-def there(stem: pathlib.Path, *, bare: bool = True) -> list[pathlib.Path]:
-    """What has this name already, with whatever ending; without one only where `bare`."""
-    found = [stem] if bare and (stem.exists() or stem.is_symlink()) else []
-    beginning = f"{stem.name}."
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(stem.parent) as entries:
-        for entry in entries:
-            # A longer name with a dot in it is another's: `scan.1.nii` is not in the way of `scan`.
-            ending = entry.name[len(beginning) :]
-            if entry.name.startswith(beginning) and ending.removesuffix(".gz").count(".") == 0:
-                found.append(stem.parent / entry.name)
-    return found
+def there(stem: pathlib.Path, endings: Sequence[str]) -> list[pathlib.Path]:
+    """What has this name already, with one of the endings."""
+    places = (stem.with_name(stem.name + ending) for ending in endings)
+    return [place for place in places if os.path.lexists(place)]
 
 
 class Record:

@@ -203,6 +203,15 @@ def test_late_instances_make_the_same_file_again(way: Way) -> None:
     assert (way.root / "out" / "CT.nrrd").stat().st_size > before
 
 
+def test_late_instances_make_the_same_folder_again(way: Way) -> None:
+    way.hold("ct_axial", slice(0, 3))
+    way.carry(way.folder(), to="dicom", name="{Modality}")
+    way.hold("ct_axial", slice(3, None))
+    _, members = way.carry(way.folder(), to="dicom", name="{Modality}")
+    assert _states(members) == {DONE}
+    assert [path.split("/")[0] for path in way.files] == ["CT"] * 5
+
+
 def test_what_another_has_made_is_not_replaced(way: Way) -> None:
     (way.root / "out").mkdir()
     (way.root / "out" / "CT.nrrd").write_bytes(b"another's")

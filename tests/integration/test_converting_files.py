@@ -177,6 +177,21 @@ def test_an_archive_and_a_file_of_another_format_are_read(
     assert np.array_equal(again.voxels().ravel(), np.arange(400) - 1024)
 
 
+def test_volumes_that_lie_in_a_folder_are_made_into_other_formats_alone(
+    tmp_path: pathlib.Path, out: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    series.write("ct_axial", tmp_path / "in")
+    assert _run(capsys, str(tmp_path / "in" / "a.zarr"), str(tmp_path / "in"))[0] == 0
+    code, said, left = _run(capsys, str(out), str(tmp_path / "in"), to="zarr")
+    assert code == 0
+    assert said.count("\n") == 1
+    assert "it lay there, and is zarr already" in left
+    code, said, left = _run(capsys, str(out), str(tmp_path / "in"), to="npz")
+    assert (code, left) == (0, "")
+    assert {path.name for path in out.glob("*.npz")} >= {"a.npz"}
+    assert len(list(out.glob("*.npz"))) == 2
+
+
 def test_a_volume_becomes_a_series_by_its_template(
     tmp_path: pathlib.Path, out: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,16 +49,14 @@ def test_names_that_meet_are_numbered() -> None:
     assert outputs.free(name, {name}, lambda one: one.name == "b-2") == pathlib.PurePath("a/b-3")
 
 
-def test_a_name_is_taken_by_any_ending_but_not_by_a_longer_name(tmp_path: pathlib.Path) -> None:
+def test_a_name_is_taken_by_the_endings_of_its_format(tmp_path: pathlib.Path) -> None:
     (tmp_path / "scan.nii.gz").touch()
-    (tmp_path / "other.1.nii").touch()
-    assert outputs.there(tmp_path / "scan") == [tmp_path / "scan.nii.gz"]
-    assert outputs.there(tmp_path / "other") == []
-    assert outputs.there(tmp_path / "scan.nii", bare=False)
-    (tmp_path / "bare").mkdir()
-    assert outputs.there(tmp_path / "bare") == [tmp_path / "bare"]
-    assert outputs.there(tmp_path / "bare", bare=False) == []
-    assert outputs.there(tmp_path / "no" / "where") == []
+    (tmp_path / "scan.nrrd").symlink_to("nowhere")
+    endings = (".nii", ".nii.gz")
+    assert outputs.there(tmp_path / "scan", endings) == [tmp_path / "scan.nii.gz"]
+    assert outputs.there(tmp_path / "scan", (".nrrd",)) == [tmp_path / "scan.nrrd"]
+    assert outputs.there(tmp_path / "scan", (".mha", "")) == []
+    assert outputs.there(tmp_path / "no" / "where", endings) == []
 
 
 def test_nothing_takes_the_place_of_a_file_unless_it_is_to(tmp_path: pathlib.Path) -> None:
