@@ -126,7 +126,7 @@ def labels(
             list_.append(word)
     found = [" ".join(filter(None, [*list_, inner])) for list_, inner in zip(words, within, strict=True)]
     if len(differing) == 0 and len(set(within)) > 1:
-        differing.append("what their names say")
+        differing.append("place or time")
     return _numbered(found), differing
 
 
