@@ -39,6 +39,7 @@ _FIELDS: Mapping[tuple[int, int], tuple[str, str, int]] = {
     (0x00209111, 0x00209056): ("stack", "SH", 0),
     (0x00209111, 0x00209057): ("in_stack", "UL", 1),
     (0x00209111, 0x00209128): ("temporal_position", "UL", 1),
+    (0x00209111, 0x00209157): ("_index", "UL", -1),  # as many numbers as there are dimensions
     (0x00209111, 0x00209156): ("acquisition_number", "US", 1),
     (0x00209111, 0x00189074): ("_acquired", "DT", 0),
     (0x00209111, 0x00189151): ("_reference", "DT", 0),
@@ -118,9 +119,15 @@ def frames(
                     found[name][number] = elements.number(bytes(item[at:to]), vr, order)
             elif width == 0:
                 found[name][number] = elements.text(bytes(item[at:to]))
+            elif width < 0:
+                found[name][number] = elements.numbers(bytes(item[at:to]), vr, order)
             else:
                 found[name][number] = elements.vector(bytes(item[at:to]), vr, order, width)
-    return {name: _column(name, column) for name, column in found.items()}, count
+    indices = found.pop("_index", [])
+    columns = {name: _column(name, column) for name, column in found.items()}
+    if len({len(one or ()) for one in indices}) == 1 and indices[0]:
+        columns["_index"] = np.array(indices, dtype=np.float64)
+    return columns, count
 
 
 _WIDTHS = {vr: struct.calcsize("=" + code) for vr, code in values.NUMBERS.items()}
@@ -205,6 +212,8 @@ def _values(item: syntaxes.Buffer, steps: list[_Step], order: str) -> dict[str, 
         if width == 1:
             value = elements.number(raw, vr, order)
             value = None if math.isnan(value) else value
+        elif width < 0:
+            continue  # an index is of one frame
         else:
             value = elements.text(raw) if width == 0 else elements.vector(raw, vr, order, width)
         if value is not None:
@@ -232,8 +241,11 @@ def _column(name: str, found: list[Any]) -> Array:
     return made
 
 
-def settle(fixed: dict[str, Any], varying: dict[str, Array], count: int, vendor: str) -> None:
+def settle(head: elements.Elements, fixed: dict[str, Any], varying: dict[str, Array], count: int) -> None:
     """Turn what functional groups say into what columns mean, and let shared values fill what frames lack."""
+    indices = varying.pop("_index", None)
+    if indices is not None:
+        _dimensions(head, indices, fixed, varying)
     for name, column in varying.items():
         if name in fixed:
             _fill(column, fixed[name])
@@ -258,6 +270,35 @@ def settle(fixed: dict[str, Any], varying: dict[str, Array], count: int, vendor:
     fixed.pop("_segment", None)
     _components(fixed, varying, said, count)
     _diffusion(fixed, varying, count)
+
+
+def _dimensions(
+    head: elements.Elements, indices: Array, fixed: dict[str, Any], varying: dict[str, Array]
+) -> None:
+    """What only the Dimension Index Values say: a place in time or in a stack, or an axis with no column."""
+    pointers = [item.raw(_POINTER) for item in head.items(_DIMENSIONS)]
+    if len(pointers) != indices.shape[1]:
+        return
+    unknown: list[Array] = []
+    for at, raw in enumerate(pointers):
+        index = indices[:, at]
+        if len(raw) != 4 or np.ptp(index) <= 0:
+            continue
+        group, element = struct.unpack(head.order + "HH", raw)
+        tag = group << 16 | element
+        name = _INDEXED.get(tag)
+        if name is not None and name not in varying and name not in fixed:
+            varying[name] = index
+        elif tag not in _TAGS and tag not in _OTHER_PLACES:
+            unknown.append(index)
+    if len(unknown) == 1 and "temporal_position" not in varying:
+        varying["temporal_position"] = unknown[0]
+
+
+_DIMENSIONS, _POINTER = 0x00209222, 0x00209165  # Dimension Index Sequence and Pointer
+_INDEXED = {0x00209128: "temporal_position", 0x00209057: "in_stack"}
+_TAGS = frozenset(tag for _, tag in _FIELDS) | {_FRAME_TYPE, _COMPONENT, 0x00209056}
+_OTHER_PLACES = frozenset({0x00209301, 0x0020930C, 0x0048021E, 0x0048021F, 0x0040072A, 0x0040073A})
 
 
 def _fill(column: Array, value: Any) -> None:

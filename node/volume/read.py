@@ -68,7 +68,7 @@ def rows(
     varying: dict[str, Array] = {}
     tiles: table.Mosaic | None = None
     if place.frames is not None:
-        _enhanced(buffer, place.frames, table_, head, fixed, varying, shown.frames, vendor, wanted)
+        _enhanced(buffer, place.frames, table_, head, fixed, varying, shown.frames, wanted)
     else:
         makers.frame(head, vendor, fixed)
         tiles = mosaic.find(head, vendor, fixed, shown)
@@ -371,7 +371,6 @@ def _enhanced(
     fixed: dict[str, Any],
     varying: dict[str, Array],
     count: int,
-    vendor: str,
     wanted: tuple[tuple[str, paths.Path], ...],
 ) -> None:
     """The columns of a multi-frame object with functional groups."""
@@ -382,4 +381,4 @@ def _enhanced(
         raise errors.BadData(f"it has {count} frames and describes {described}")
     fixed.update(shared)
     varying.update(each)
-    enhanced.settle(fixed, varying, count, vendor)
+    enhanced.settle(head, fixed, varying, count)

@@ -116,6 +116,28 @@ def test_a_phase_image_beside_its_magnitude_is_told(tmp_path: pathlib.Path) -> N
     assert set(found[1::2]) == {"M"}
 
 
+def test_an_axis_that_has_only_an_index_is_told_by_it(tmp_path: pathlib.Path) -> None:
+    made = _made("enhanced_mr_time", tmp_path)
+    private = pydicom.tag.Tag(0x2005, 0x1011)
+    pointers = []
+    for tag in (0x00209056, 0x00209057, private):
+        one = pydicom.Dataset()
+        one.DimensionIndexPointer = tag
+        pointers.append(one)
+    made.DimensionIndexSequence = Sequence(pointers)
+    wanted = []
+    for number, frame in enumerate(made.PerFrameFunctionalGroupsSequence):
+        content = frame.FrameContentSequence[0]
+        wanted.append(1 + number % 3)
+        content.DimensionIndexValues = [1, content.InStackPositionNumber, wanted[-1]]
+        del content.TemporalPositionIndex
+    assert _read(made).varying["temporal_position"].tolist() == wanted
+    pointers[2].DimensionIndexPointer = 0x00209128
+    assert _read(made).varying["temporal_position"].tolist() == wanted
+    pointers[2].DimensionIndexPointer = 0x00189087  # what has a column of its own needs no index
+    assert "temporal_position" not in _read(made).varying
+
+
 def test_more_or_fewer_frames_than_are_described_are_refused(tmp_path: pathlib.Path) -> None:
     made = _made("enhanced_mr_time", tmp_path)
     del made.PerFrameFunctionalGroupsSequence[-1]
