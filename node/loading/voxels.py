@@ -77,7 +77,11 @@ def image(found: stack.Stack, *, scaling: str = scale.STORED, jobs: int | None =
         table=found.table,
         rows=order,
         verdict=found.verdict,
-        notes=(*found.notes, *_notes(sources, scaled, made_real=made_real and scaling == scale.STORED)),
+        notes=(
+            *found.notes,
+            *_notes(sources, scaled, made_real=made_real and scaling == scale.STORED),
+            *_senseless(found.table, rows),
+        ),
         label=found.label,
     )
 
@@ -202,6 +206,16 @@ def _plane(found: stack.Stack, shape: tuple[int, int], coloured: bool) -> tuple[
         stack.Axis("column", np.arange(columns) * column, unit),
     )
     return (*made, stack.Axis("rgb", np.arange(3.0))) if coloured else made
+
+
+def _senseless(found: table.Table, rows: Array) -> tuple[stack.Note, ...]:
+    """PS3.3 C.11.1 asks for both or none, and a slope of 0 or no number would leave nothing of an image."""
+    slope, intercept = found["slope"][rows], found["intercept"][rows]
+    missing = ~(np.isfinite(slope) & (slope != 0)) & np.isfinite(intercept)
+    if not missing.any():
+        return ()
+    text = f"{int(missing.sum())} frames have a Rescale Intercept and no slope that can be one; 1 is taken"
+    return (stack.Note(stack.Kind.HEADER, text),)
 
 
 def _notes(
