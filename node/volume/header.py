@@ -27,7 +27,7 @@ class Identity:
 
     patient_name: str = dataclasses.field(default="", repr=False)  # with ^ as in DICOM
     patient_id: str = dataclasses.field(default="", repr=False)
-    patient_birth_date: str = dataclasses.field(default="", repr=False)  # YYYY-MM-DD; "" unknown
+    patient_birth_date: str = dataclasses.field(default="", repr=False)  # YYYYMMDD; "" unknown
     patient_sex: str = dataclasses.field(default="", repr=False)
     accession_number: str = dataclasses.field(default="", repr=False)
     study: str = ""  # Study Instance UID

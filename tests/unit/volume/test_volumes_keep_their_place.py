@@ -64,7 +64,7 @@ def one_index(length: int) -> st.SearchStrategy[Any]:
 
 
 @hypothesis.given(st.data())
-@hypothesis.settings(max_examples=120, deadline=None)
+@hypothesis.settings(max_examples=70, deadline=None)
 def test_any_index_leaves_each_voxel_where_it_was(data: st.DataObject) -> None:
     whole = made((2, 4, 3, 5))
     count = data.draw(st.integers(1, 4))
@@ -93,7 +93,7 @@ def test_any_index_leaves_each_voxel_where_it_was(data: st.DataObject) -> None:
 
 
 @hypothesis.given(st.permutations(range(4)), st.lists(st.integers(0, 3), unique=True))
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=25, deadline=None)
 def test_turned_and_flipped_volumes_write_as_the_same_place(order: list[int], flips: list[int]) -> None:
     whole = made((2, 3, 4, 5))
     turned = np.flip(whole.transpose(order), flips)
