@@ -65,6 +65,18 @@ def test_phase_encoding_along_rows_swaps_what_ge_says(tmp_path: pathlib.Path) ->
     assert makers.ge_gradient((0.0, 0.0, 1.0), orientation, "ROW") == (0.0, 0.0, 1.0)
 
 
+@pytest.mark.parametrize("phase", ["COL", "ROW"])
+@pytest.mark.parametrize(
+    "grid", [series_base.AXIAL, series_base.SAGITTAL, series_base.CORONAL, series_mr.GRID]
+)
+def test_ges_axes_are_a_rotation_of_the_scanners_in_every_plane(grid: series_base.Grid, phase: str) -> None:
+    axes = [
+        makers.ge_gradient(one, tuple(grid.orientation), phase) for one in ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    ]
+    np.testing.assert_allclose(np.array(axes) @ np.transpose(axes), np.eye(3), atol=1e-6)
+    assert np.linalg.det(axes) == pytest.approx(1)  # no mirror: gradients are turned, never reflected
+
+
 @pytest.mark.parametrize(
     ("written", "meant"), [(1000, 1000), (1_000_000_700, 700), (0, 0), (1_000_000_000, 0)]
 )
