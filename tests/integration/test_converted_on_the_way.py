@@ -291,6 +291,30 @@ def test_a_program_is_not_run_for_what_is_no_volume(way: Way) -> None:
     assert "nothing was converted" in members[0].error
 
 
+@pytest.mark.soak
+def test_a_mask_that_a_program_makes_comes_back_as_a_segmentation(way: Way) -> None:
+    way.hold("ct_axial")
+    script = (
+        "import array, os, sys\n"
+        "(name,) = os.listdir(sys.argv[1])\n"
+        "head, _, raw = open(f'{sys.argv[1]}/{name}', 'rb').read().partition(b'\\n\\n')\n"
+        "lines = [b'type: uint8' if line.startswith(b'type') else line for line in head.split(b'\\n')]\n"
+        "values = array.array('i' if b'int32' in head else 'h', raw)\n"
+        "mask = bytes(value > -900 for value in values)\n"
+        "open(sys.argv[2] + '/mask.nrrd', 'wb').write(b'\\n'.join(lines) + b'\\n\\n' + mask)\n"
+    )
+    error, members = way.carry(
+        way.program(script), to="nrrd", back="seg", back_options="segments=1=liver", description="Liver"
+    )
+    assert (error, _states(members)) == ("", {DONE}), members[0].error
+    (made,) = way.came_back
+    assert (made.Modality, made.SeriesDescription) == ("SEG", "Liver")
+    assert made.SegmentSequence[0].SegmentLabel == "liver"
+    assert {
+        one.ReferencedSOPInstanceUID for one in made.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    } <= {member.sop_instance for member in members}
+
+
 @pytest.fixture
 def pacs() -> Iterator[faulty.Faulty]:
     with faulty.Faulty() as opened:
