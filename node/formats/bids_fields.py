@@ -180,11 +180,21 @@ def _first_frame(whole: mmap.mmap, found: scan.Table, source: table.Source) -> s
         item, _, begin, length = walk.element_header(whole, begin, end, enc.explicit, enc.order)
         if tag != _PER_FRAME or item != vr.ITEM:
             return None
-        if length == vr.UNDEFINED:  # up to the delimiter of the item
-            length = scan.scan(whole, source.syntax, offset=begin, end=end, stop=walk.NEVER).end - begin
+        if length == vr.UNDEFINED:
+            length = _until_delimiter(whole, source.syntax, begin, end)
         return scan.scan(whole[begin : min(begin + length, end)], source.syntax)
     except errors.BadData:
         return None
+
+
+def _until_delimiter(whole: mmap.mmap, syntax: str, begin: int, end: int) -> int:
+    """How long an item is that does not say so: the walk is stopped by its delimiter, and says where."""
+    try:
+        return scan.scan(whole, syntax, offset=begin, end=end).end - begin
+    except errors.BadData as error:
+        if error.tag != vr.ITEM_END or error.offset is None:
+            raise
+        return error.offset - begin
 
 
 def _places(found: scan.Table, within: frozenset[int]) -> dict[int, tuple[scan.Table, int]]:
