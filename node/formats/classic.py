@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from node.dicom import uids
-from node.dicom import values as dicom_values
 from node.dicom import vr as vrs
 from node.files import layout
 from node.formats import building, derived, identity, stored
-from node.volume import image, stack
+from node.volume import image, table
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -303,18 +302,17 @@ def _close(made: building.Elements, tag: int, wanted: Sequence[float], tolerance
     made.set(tag, tuple(0.0 if abs(one) < 1e-12 else float(one) for one in wanted))
 
 
-def moment(
-    made: building.Elements, leading: Sequence[stack.Axis], index: Sequence[int], number: int, total: int
-) -> None:
+def moment(made: building.Elements, placed: identity.Placed, frame: identity.Frame) -> None:
     """Which volume of several the slice is of, by the elements that say so."""
-    if not leading:
+    if not placed.leading:
         return
+    number, total = placed.volume(frame), placed.volumes
     made.set(0x00200012, number + 1)
     plain = True
-    for axis, at in zip(leading, index, strict=True):
+    for axis, at in zip(placed.leading, frame.index, strict=True):
         value = float(axis.values[at]) if np.asarray(axis.values).dtype.kind in "iuf" else math.nan
         if axis.name == "time":
-            _time(made, axis, at)
+            _time(made, float(axis.values[at] - axis.values[0]) - placed.elapsed(frame))
         elif axis.name in _LEADING and math.isfinite(value):
             tag, vr = _LEADING[axis.name]
             made.set(tag, round(value) if vr == "IS" else value, vr)
@@ -333,9 +331,8 @@ def _by_keyword(name: str) -> int:
     return tag if vrs.of(tag) in ("DS", "IS", "FD", "FL", "US", "SS", "UL", "SL") else 0
 
 
-def _time(made: building.Elements, axis: stack.Axis, at: int) -> None:
-    """Acquisition date and time, counted from those of the header's own volume, which is the first then."""
-    later = float(axis.values[at] - axis.values[0])
+def _time(made: building.Elements, later: float) -> None:
+    """Acquisition date and time, so many seconds after those that the header has."""
     if not math.isfinite(later):
         return
     day = made.text(0x00080022) or made.text(0x00080023) or made.text(0x00080020)
@@ -343,14 +340,14 @@ def _time(made: building.Elements, axis: stack.Axis, at: int) -> None:
     try:
         then = dt.datetime.strptime(f"{day[:8]} {clock.ljust(6, '0')[:6]} +0000", "%Y%m%d %H%M%S %z")
         fraction = float(f"0{clock[6:]}" if clock[6:7] == "." else 0)
-    except ValueError:
+        then += dt.timedelta(seconds=fraction + later)
+    except (ValueError, OverflowError):
         return
-    then += dt.timedelta(seconds=fraction + later)
-    made.set(0x00080022, then.strftime("%Y%m%d"))
+    made.set(0x00080022, f"{then.year:04d}{then:%m%d}")
     made.set(0x00080032, then.strftime("%H%M%S.%f"))
     made.drop((0x0008002A,))
     if 0x00541300 in made:
-        made.set(0x00541300, float(dicom_values.decimal_string(later * 1000)))
+        made.set(0x00541300, (made.number(0x00541300) or 0.0) + later * 1000)
 
 
 def diffusion(made: building.Elements, placed: identity.Placed, row: int) -> None:
@@ -375,10 +372,15 @@ def sources(made: building.Elements, placed: identity.Placed, rows: Sequence[int
     items = []
     for row in rows:
         source = placed.template.table.source(row)
-        if source.sop_instance and source.sop_class:
+        if referable(source):
             items.append(reference(made, source.sop_class, source.sop_instance))
     if items:
         made.sequence(0x00082112, items)
+
+
+def referable(source: table.Source) -> bool:
+    """Whether an instance has UIDs that another object may name."""
+    return uids.valid(source.sop_instance) and uids.valid(source.sop_class)
 
 
 def reference(made: building.Elements, sop_class: str, sop_instance: str) -> bytes:

@@ -162,8 +162,7 @@ class _Writing:
         placed = self._placed
         classic.place(made, placed, frame, self._class)
         if placed.leading and (self._class == classic.SECONDARY or not placed.same):
-            number, total = placed.volume(frame), placed.volumes
-            classic.moment(made, placed.leading, frame.index, number, total)
+            classic.moment(made, placed, frame)
         if self._class == classic.MR:
             classic.diffusion(made, placed, frame.row)
 

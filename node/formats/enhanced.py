@@ -220,7 +220,7 @@ class _Writing:
             source = found.source(row)
             study = str(found["study"][row]) or self._before.text(0x0020000D)
             series = str(found["series"][row]) or self._before.text(0x0020000E)
-            if source.sop_instance and source.sop_class:
+            if classic.referable(source) and uids.valid(study) and uids.valid(series):
                 by_series.setdefault((study, series), {})[source.sop_instance] = source.sop_class
         studies: dict[str, list[Item]] = {}
         for (study, series), those in by_series.items():
@@ -294,7 +294,7 @@ class _Writing:
             content[0x00189151] = then
         made: Item = {_FRAME_CONTENT: [content], _PLACE: [{0x00200032: position}]}
         source = self._template.table.source(frame.row)
-        if source.sop_instance and source.sop_class:
+        if classic.referable(source):
             made[0x00089124] = [self._derivation(frame.row)]
         if self._former is not None:
             made[0x00289145] = [self._rescale(self._former[number])]
@@ -365,10 +365,10 @@ class _Writing:
         if not math.isfinite(seconds) or not abs(seconds) < 1e7:
             return ""
         try:
-            start = dt.datetime.strptime(f"{day[:8]} +0000", "%Y%m%d %z")
-        except ValueError:
+            then = dt.datetime.strptime(f"{day[:8]} +0000", "%Y%m%d %z") + dt.timedelta(seconds=seconds)
+        except (ValueError, OverflowError):
             return ""
-        return (start + dt.timedelta(seconds=seconds)).strftime("%Y%m%d%H%M%S.%f")
+        return f"{then.year:04d}{then:%m%d%H%M%S.%f}"
 
 
 def _pixels_of(kind: Sequence[str], which: Class, before: building.Elements) -> Item:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -69,8 +70,9 @@ class Placed:
         """Whether the frames come from more than one series."""
         if self.template is None:
             return False
-        held = self.template.table["series"]
-        return len({held[frame.row] for frame in self.frames if frame.row >= 0}) > 1
+        held = self.template.table
+        rows = {frame.row for frame in self.frames if frame.row >= 0}
+        return len({(held["study"][row], held["series"][row]) for row in rows}) > 1
 
     @property
     def volumes(self) -> int:
@@ -81,6 +83,14 @@ class Placed:
         """Which of them a slice is of, from 0."""
         counts = _frames_shape(self.image)[:-1]
         return int(np.ravel_multi_index(frame.index, counts)) if counts else 0
+
+    def elapsed(self, frame: Frame) -> float:
+        """Seconds from the first volume's header at the same slice to the one that the frame takes."""
+        if self.template is None or frame.row < 0:
+            return 0.0
+        times = self.template.table["time"]
+        found = float(times[frame.row] - times[self.frames[frame.slice].row])
+        return found if math.isfinite(found) else 0.0
 
     def frame_of(self, turned: Array, frame: Frame) -> Array:
         """The voxels of one slice out of the turned array."""

@@ -70,7 +70,14 @@ def _write(
     maps = np.stack([placed.frame_of(turned, frame) for frame in placed.frames])
     numbered, found, notes = _numbered(maps, segments.parse(options.segments))
     uid = instances.series_uid(placed, options, voxels, f"seg {options.segments} {found!r}")
-    content = _object(placed, options, numbered, found, uid)
+    try:
+        content = _object(placed, options, numbered, found, uid)
+    except errors.NodeError:
+        raise
+    except Exception as error:  # pydicom and highdicom raise anything at a template with damaged values
+        raise errors.BadData(
+            f"no segmentation can be made on the template: its header is damaged ({type(error).__name__})"
+        ) from error
     with instances.folder(target) as new:
         building.write(new / "00001.dcm", _CLASS, uids.derived("", uid, "0"), (content,))
     if progress is not None:

@@ -210,6 +210,25 @@ def test_more_volumes_than_the_template_say_when_they_are(tmp_path: pathlib.Path
     assert np.array_equal(after.voxels(), four)
 
 
+@pytest.mark.parametrize("format_", ["dicom", "enhanced", "sc"])
+def test_times_that_differ_from_the_template_are_those_of_the_volume(
+    format_: str, tmp_path: pathlib.Path
+) -> None:
+    template = back.template("mr_time", tmp_path)
+    made = back.stranger(back.only(template))
+    seconds = np.arange(5) * 0.75
+    five = back.with_voxels(
+        made,
+        np.stack([made.voxels()[0] + at for at in range(5)]),
+        axes=(stack.Axis("time", seconds, "s"), *made.axes[1:]),
+    )
+    back.write(format_, five, tmp_path / "out", template=str(template))
+    after = back.only(tmp_path / "out")
+    assert np.array_equal(after.voxels(), five.voxels())
+    assert after.axes[0].name == "time"
+    assert np.allclose(after.axes[0].values, seconds)
+
+
 def test_b_values_of_a_volume_without_a_series_of_its_own(tmp_path: pathlib.Path) -> None:
     template = back.template("mr_flip", tmp_path)
     made = back.stranger(back.only(template))
