@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 import pathlib
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from node import errors
-from node.formats import axes, base, raw, whole
+from node.formats import axes, base, gzipped, raw, whole
 from node.loading import spans
 from node.volume import geometry, image, stack
 
@@ -97,10 +96,8 @@ def _voxels(
     if not compressed:
         spans.copy(file, offset, real, progress)
         return
-    stream = zlib.compressobj(2, zlib.DEFLATED, 31)
-    for part in np.ascontiguousarray(real.voxels()).reshape(-1, real.shape[-1]):
-        whole.write(file, stream.compress(part.data))
-    whole.write(file, stream.flush())
+    found = np.ascontiguousarray(real.voxels())
+    gzipped.write(file, [found.reshape(-1).view(np.uint8).data])
 
 
 def _header(made: image.Image, *, compressed: bool, data: str | None) -> list[str]:
