@@ -15,6 +15,7 @@ import resource
 import select
 import signal
 import struct
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -37,6 +38,7 @@ _DEADLY = (
     *(signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL),
 )
 _NUMBER = struct.Struct("<I")
+_END = b"\xff\xff\xff\xff"
 
 
 class _Child:
@@ -59,11 +61,12 @@ def run(
     _warm(loader)
     batch = -(-len(jobs) // _MOST)  # jobs for a number
     numbers = -(-len(jobs) // batch)
-    todo = _todo(numbers)
-    current = mmap.mmap(-1, 8 * max(loader.jobs, 1))  # which job each child is at, from 1
+    count = min(max(loader.jobs, 1), numbers)
+    todo = _todo(numbers, count)
+    current = mmap.mmap(-1, 8 * count)  # which job each child is at, from 1
     children: list[_Child] = []
     try:
-        for number in range(min(max(loader.jobs, 1), len(jobs))):
+        for number in range(count):
             children.append(_forked(loader, jobs, batch, todo, current, number, (fd, offset), children))
         _watch(loader, jobs, children, current, progress)
     finally:
@@ -80,11 +83,14 @@ def _warm(loader: frames.Loader) -> None:
     codecs.prepare({one.syntax for one in loader.sources.values()})
 
 
-def _todo(count: int) -> int:
-    """A pipe with the numbers of what is to be done; reads of one number each are whole."""
+def _todo(count: int, children: int) -> int:
+    """A pipe with the numbers of what is to be done, and an end for each child; reads of one are whole.
+
+    Nobody waits for the pipe to be closed: what another thread forks meanwhile may have it open, too.
+    """
     reads, writes = os.pipe2(os.O_CLOEXEC)
     try:
-        os.write(writes, b"".join(map(_NUMBER.pack, range(count))))
+        os.write(writes, b"".join(map(_NUMBER.pack, range(count))) + _END * children)
     finally:
         os.close(writes)
     return reads
@@ -103,9 +109,7 @@ def _forked(
     reads, writes = os.pipe2(os.O_CLOEXEC)
     parent = os.getpid()
     try:
-        with warnings.catch_warnings():
-            # Newer Pythons warn of forks beside threads. A child only decodes: it takes no lock of theirs.
-            warnings.simplefilter("ignore", DeprecationWarning)
+        with _quiet():
             pid = os.fork()
     except OSError as error:
         os.close(reads)
@@ -128,6 +132,13 @@ def _forked(
     finally:
         os._exit(code)
     raise AssertionError
+
+
+def _quiet() -> contextlib.AbstractContextManager[object]:
+    """Python 3.12 and later warn of forks beside threads; a child only decodes, and takes no lock of theirs."""
+    if sys.hexversion < 0x030C0000:
+        return contextlib.nullcontext()
+    return warnings.catch_warnings(action="ignore", category=DeprecationWarning)
 
 
 def _settle(loader: frames.Loader) -> None:
@@ -170,7 +181,7 @@ def _work(
     fd, offset = target
     while os.getppid() == parent:
         raw = os.read(todo, _NUMBER.size)
-        if len(raw) < _NUMBER.size:
+        if len(raw) < _NUMBER.size or raw == _END:
             return 0
         first = _NUMBER.unpack(raw)[0] * batch
         for at in range(first, min(first + batch, len(jobs))):

@@ -322,7 +322,7 @@ def _plain(loader: Loader, shown: pixels.Pixels, kind: str, syntax: str, mosaic:
         mosaic is None
         and bool(kind)
         and not encoding.deflated
-        and (encoding.order == "<" or shown.allocated == 0)
+        and encoding.order == "<"
         and syntax != syntaxes.GE_PRIVATE
         and shown.allocated >= 8
         and cells.dtype(shown, kind) == loader.dtype

@@ -11,6 +11,7 @@ import numpy as np
 
 from node import errors
 from node.dicom import pixels
+from node.dicom import syntax as syntaxes
 from node.loading import frames, locate
 from node.volume import cells, colour, lookup, scale, stack, table
 from node.volume import image as images
@@ -36,6 +37,8 @@ def image(found: stack.Stack, *, scaling: str = scale.STORED, jobs: int | None =
     if not len(rows):
         raise errors.BadData("a stack without frames is no volume")
     found, sources = _located(found, rows)
+    for one in sources.values():
+        _bare(one)
     shape = _shape(sources)
     scaled = scale.of(found.table, rows, scaling)
     lookups = _lookups(sources, found.table, rows) if scaled.plain else {}
@@ -84,6 +87,20 @@ def image(found: stack.Stack, *, scaling: str = scale.STORED, jobs: int | None =
         ),
         label=found.label,
     )
+
+
+def _bare(source: table.Source) -> None:
+    """Refuse pixels that should be compressed, stand there bare, and are not as many as the header says."""
+    place = source.place
+    if place is None or place.fragments or not syntaxes.encoding(source.syntax).encapsulated:
+        return
+    shown = _pixels(source)
+    wanted = -(-cells.frame_bits(shown) * shown.frames // 8)
+    if place.length not in (wanted, wanted + 1):
+        raise errors.BadData(
+            f"{source.path}: its transfer syntax compresses, and its pixel data is {place.length} bytes that"
+            " are not in fragments"
+        )
 
 
 def _located(found: stack.Stack, rows: Array) -> tuple[stack.Stack, Mapping[int, table.Source]]:

@@ -89,6 +89,12 @@ def test_samples_in_the_highest_bits_are_refused(tmp_path: pathlib.Path) -> None
         _all(source)
 
 
+def test_bytes_that_should_be_compressed_are_not_taken_for_pixels(tmp_path: pathlib.Path) -> None:
+    source = stacks.written(tmp_path / "bare", b"\0" * 50)
+    with pytest.raises(errors.BadData, match="bare: its transfer syntax compresses"):
+        _all(dataclasses.replace(source, syntax=RLE))
+
+
 def test_a_crash_of_what_decodes_is_survived(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(data: bytes, shown: object) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)

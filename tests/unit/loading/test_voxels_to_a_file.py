@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from concurrent import futures
 
 import numpy as np
 import pydicom.encaps
@@ -118,3 +119,11 @@ def test_pieces_make_the_whole(tmp_path: pathlib.Path, syntax: str, size: int) -
     found = list(spans.parts(made, size))
     assert b"".join(found) == FRAMES.tobytes()
     assert max(map(len, found)) <= size
+
+
+def test_threads_may_decode_side_by_side(tmp_path: pathlib.Path) -> None:
+    made = voxels.image(stacks.of(_files(tmp_path, pydicom.uid.RLELossless)), jobs=2)
+    with futures.ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(made.voxels) for _ in range(12)]
+        for one in found:
+            assert np.array_equal(one.result(timeout=60), FRAMES)
