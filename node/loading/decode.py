@@ -135,7 +135,7 @@ def _forked(
 
 
 def _quiet() -> contextlib.AbstractContextManager[object]:
-    """Python 3.12 and later warn of forks beside threads; a child only decodes, and takes no lock of theirs."""
+    """Newer Pythons warn of forks beside threads; a child only decodes, and takes no lock of theirs."""
     if sys.hexversion < 0x030C0000:
         return contextlib.nullcontext()
     return warnings.catch_warnings(action="ignore", category=DeprecationWarning)
