@@ -7,7 +7,7 @@ import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from node.dicom import part10
 from node.volume import read as reading
 from node.volume import table, timing
 
-if TYPE_CHECKING:
-    import zipfile
-
 Array = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[int, int, str], None]
 
@@ -26,8 +23,7 @@ _FIRST = 16 << 10  # bytes read of each file at first: the header of most
 _MORE = 1 << 20  # bytes read when that was not enough; beyond, the file is mapped
 _EVERY = 64  # files between two reports of progress
 _MOST_ROWS = 20_000_000  # frames of one table
-MOST_MEMBERS = 1_000_000  # files of a zip archive
-MOST_UNPACKED = 1 << 40  # bytes of them
+_ZIP = b"PK\3\4"  # how an archive begins
 
 
 def read(paths: Sequence[str], *, extra: Sequence[str] = (), progress: Progress | None = None) -> table.Table:
@@ -98,6 +94,8 @@ def _head(first: bytes) -> part10.Part10:
     except errors.BadData as fault:
         if first[128:132] == b"DICM":
             raise
+        if first[:4] == _ZIP:
+            raise NotDicom("an archive, or a part of one, that cannot be unpacked") from None
         raise NotDicom(fault.why) from None
 
 
@@ -201,7 +199,10 @@ def _is_volume(folder: str) -> bool:
 
 @contextlib.contextmanager
 def opened(inputs: Sequence[str]) -> Iterator[list[str]]:
-    """The files of `walk`, those in zip archives extracted to a temporary folder that lives as long."""
+    """The files of `walk`, those in zip archives extracted to a temporary folder that lives as long.
+
+    Raises BadData where the only file is an archive that cannot be unpacked; one among others is a file.
+    """
     found = list(walk(inputs))
     archives = [path for path in found if _is_zip(path)]
     if not archives:
@@ -209,8 +210,10 @@ def opened(inputs: Sequence[str]) -> Iterator[list[str]]:
         return
     import tempfile
 
+    from node.loading import archives as zips
+
     with tempfile.TemporaryDirectory(prefix="dicom-node-") as folder:
-        inside = {path: _unpacked(path, os.path.join(folder, str(at))) for at, path in enumerate(archives)}
+        inside = zips.unpack_all(archives, folder, alone=len(found) == 1)
         yield [member for path in found for member in inside.get(path, [path])]
 
 
@@ -228,67 +231,7 @@ def _is_zip(path: str) -> bool:
     try:
         with contextlib.suppress(OSError):
             head = os.pread(fd, 132, 0)
-            return head[:4] == b"PK\3\4" and head[128:] != b"DICM"
+            return head[:4] == _ZIP and head[128:] != b"DICM"
         return False
     finally:
         os.close(fd)
-
-
-def _unpacked(path: str, folder: str) -> list[str]:
-    """The members of an archive as files whose names are numbers: what names stand in it is not trusted.
-
-    Raises BadData where it cannot be unpacked; StorageFull where there is no room.
-    """
-    import shutil
-    import struct
-    import zipfile
-    import zlib
-
-    made: list[str] = []
-    try:
-        os.mkdir(folder, 0o700)
-        with zipfile.ZipFile(path) as archive:
-            members = [one for one in archive.infolist() if not one.is_dir() and _wanted(one)]
-            total = sum(one.file_size for one in members)
-            free = shutil.disk_usage(folder).free
-            if len(members) > MOST_MEMBERS or total > MOST_UNPACKED:
-                raise errors.BadData(f"{path}: {len(members)} files of {total} bytes are not unpacked")
-            if total > free:
-                raise errors.StorageFull(f"{path}: {total} bytes are needed to unpack it, {free} are free")
-            for at, member in enumerate(members):
-                target = os.path.join(folder, f"{at:07d}")
-                with archive.open(member) as source, open(target, "xb") as out:
-                    _copy(source, out, member.file_size)
-                made.append(target)
-    except (errors.NodeError, KeyboardInterrupt):
-        raise
-    except OSError as fault:
-        raise errors.StorageFailed(f"{path} cannot be unpacked ({fault.strerror or fault})") from None
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        struct.error,
-        EOFError,
-        RuntimeError,  # a password, or a compression that is not known
-        ValueError,
-        LookupError,
-    ) as fault:
-        raise errors.BadData(f"{path} cannot be unpacked ({fault})") from None
-    return made
-
-
-def _wanted(member: zipfile.ZipInfo) -> bool:
-    """Whether a member may be an image; a folder's directory and what systems add are none."""
-    parts = member.filename.replace("\\", "/").split("/")
-    return parts[0] != "__MACOSX" and parts[-1].upper() not in _NO_IMAGES and not parts[-1].startswith("._")
-
-
-def _copy(source: Any, out: Any, size: int) -> None:
-    """Copy so many bytes: what an archive holds more than it says is a bomb."""
-    left = size
-    while left > 0:
-        piece = source.read(min(left, 1 << 20))
-        if not piece:
-            return
-        out.write(piece)
-        left -= len(piece)

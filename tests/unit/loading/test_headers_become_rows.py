@@ -264,9 +264,39 @@ def test_an_archive_is_read_as_a_folder_and_leaves_nothing(tmp_path: pathlib.Pat
         assert pathlib.Path(path).read_bytes() == pathlib.Path(whole).read_bytes()
     assert not os.path.exists(path)
     assert not (tmp_path.parent.parent / "CT.dcm").exists()
+
+
+def test_an_archive_that_is_broken_off_is_refused_alone_and_left_out_among_others(
+    tmp_path: pathlib.Path,
+) -> None:
+    whole = _FILES / "CT_small.dcm"
+    archive = tmp_path / "study.zip"
+    with zipfile.ZipFile(archive, "w") as out:
+        out.write(whole, "CT.dcm")
     archive.write_bytes(archive.read_bytes()[:2000])
     with pytest.raises(errors.BadData, match="cannot be unpacked"), headers.opened([str(archive)]):
         pass
+    with headers.opened([str(archive), str(whole)]) as paths:
+        found = headers.read(paths)
+    assert len(found) == 1
+    assert [(one.name, one.why) for one in found.skipped] == [(str(archive), table.Why.NOT_DICOM)]
+
+
+def test_a_member_whose_checksum_is_wrong_is_left_out_alone(tmp_path: pathlib.Path) -> None:
+    whole = (_FILES / "CT_small.dcm").read_bytes()
+    archive = tmp_path / "study.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as out:
+        out.writestr("1.dcm", whole)
+        out.writestr("2.dcm", whole)
+    content = bytearray(archive.read_bytes())
+    content[content.rindex(whole[-4000:]) + 3000] ^= 1  # a pixel of the second
+    archive.write_bytes(content)
+    with headers.opened([str(archive)]) as paths:
+        found = headers.read(paths)
+    assert len(found) == 1
+    (skipped,) = found.skipped
+    assert skipped.name.endswith("-2.dcm")
+    assert "cannot be unpacked" in skipped.detail
 
 
 def test_elements_that_an_order_asks_for_are_columns(tmp_path: pathlib.Path) -> None:
