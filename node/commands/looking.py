@@ -23,6 +23,7 @@ class Looked:
     stacks: tuple[stack.Stack, ...]  # as `convert --stack` counts them
     others: tuple[pathlib.Path, ...]  # files of other formats
     report: converting.Report  # what is in no stack
+    held: bool = False  # files of the node's own store are among them: nobody else may have a link to those
 
     @property
     def missing(self) -> list[table.Skipped]:
@@ -55,7 +56,12 @@ def at(
         asked = converting.chosen(frames, series)
         made = sort.sort(asked, order=order, split=split)
         left = tuple(dict.fromkeys((*frames.skipped, *made.left)))
-        yield Looked(made.stacks, tuple(others), converting.Report((), left, frozenset(inputs)))
+        yield Looked(made.stacks, tuple(others), converting.Report((), left, frozenset(inputs)), held(inputs))
+
+
+def held(inputs: Sequence[str]) -> bool:
+    """Whether some of what is given is what the node holds."""
+    return any(one.startswith(HELD) or not pathlib.Path(one).exists() for one in inputs)
 
 
 @contextlib.contextmanager

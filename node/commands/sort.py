@@ -66,7 +66,8 @@ def sort(
     ) as found:
         puts = places(found.stacks, pattern)
         if not plan:
-            _put(out, puts, copy=copy, shown=not as_json)
+            # A link to what the node holds would let others change its bytes.
+            _put(out, puts, copy=copy or found.held, shown=not as_json)
         if as_json:
             files = [{"from": str(path), "to": str(out / name)} for path, name in puts]
             output.as_json({"files": files, "left_out": found.report.as_json()["left_out"]})

@@ -11,7 +11,7 @@ import pytest
 from node import errors, model, orders, routes
 from node.complete import decide
 from node.files import layout
-from node.index import db, decisions, series
+from node.index import db, decisions, frames, series
 from tests import make, stored
 
 WARD = model.Coercion("ward", ({"set": "InstitutionName", "to": "Ward 7"},))
@@ -63,6 +63,17 @@ def test_routes_see_what_is_presented_and_how_it_came(place: Place) -> None:
     plain = place.known(place.take(*make.series(2, seed="plain")))
     assert plain["InstitutionName"] != ("Ward 7",)
     assert routes.choose(RULEBOOK.routing, RULEBOOK.routes, plain).destinations == ()
+
+
+def test_how_a_series_sorts_is_known_where_a_route_asks(place: Place) -> None:
+    facts = place.take(*make.series(2, seed="sorted"))
+    whole = orders.Route("whole", when=orders.Condition((("sorted", ("single",)),)), to=("archive",))
+    asking = decide.Decider(place.data, decide.Rulebook.of(model.Settings(routes=(whole,))))
+    with place.index.read() as connection:
+        said = frames.sorted_as(connection, facts.key)
+    assert said
+    assert place.known(facts, asking)["sorted"] == said
+    assert place.known(facts)["sorted"] == ()
 
 
 def test_the_next_instance_speaks_where_the_first_is_gone(place: Place) -> None:
