@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
+import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from node.formats import base, building, classic, derived, enhanced, identity, i
 from node.volume import image
 
 Array = np.ndarray[Any, np.dtype[Any]]
+_Parts = tuple[bytes | memoryview, ...]
+_Slice = tuple[str, str, _Parts, str]  # class, instance, parts of the data set, transfer syntax
 
 
 class Classic:
@@ -51,6 +55,33 @@ class Classic:
     def read(self, paths: Sequence[pathlib.Path]) -> image.Image:
         """Read the one volume that files or folders hold."""
         return instances.read(paths)
+
+
+def _plain(slices: Iterable[tuple[pathlib.Path, str, str, _Parts, str]]) -> Iterator[int]:
+    """Write one slice after the other; how many are written."""
+    for number, one in enumerate(slices):
+        building.write(*one)
+        yield number + 1
+
+
+def _compressed(slices: Iterable[tuple[pathlib.Path, str, str, _Parts, str]]) -> Iterator[int]:
+    """The same side by side, since codecs leave the interpreter to others; few slices are held at a time."""
+    from concurrent import futures  # only where something is compressed
+
+    workers = os.cpu_count() or 1
+    written = 0
+    with futures.ThreadPoolExecutor(workers) as pool:
+        running: collections.deque[futures.Future[None]] = collections.deque()
+        for one in slices:
+            running.append(pool.submit(building.write, *one))
+            if len(running) > 2 * workers:
+                running.popleft().result()
+                written += 1
+                yield written
+        for job in running:
+            job.result()
+            written += 1
+            yield written
 
 
 class _Writing:
@@ -107,10 +138,14 @@ class _Writing:
         if self._placed.several:
             self._common = self._template(next(frame.row for frame in frames if frame.row >= 0)).copy()
         self._window = classic.span(self._placed.image, self._options, self._voxels)
-        for number, frame in enumerate(frames):
-            self._write_slice(target / f"{number + 1:0{width}d}.dcm", number, frame)
+        slices = (
+            (target / f"{number + 1:0{width}d}.dcm", *self._slice(number, frame))
+            for number, frame in enumerate(frames)
+        )
+        many = _compressed(slices) if self._options.compress else _plain(slices)
+        for number in many:
             if progress is not None:
-                progress(number + 1, len(frames), "slices")
+                progress(number, len(frames), "slices")
         if self._how is not None and self._how.note:
             self.notes += (self._how.note,)
         elif self._how is None and self._former is None and self._placed.image.dtype.kind == "f":
@@ -126,7 +161,8 @@ class _Writing:
             self._cache = (at, building.read(template.table.sources[at], private=self._options.private))
         return self._cache[1]
 
-    def _write_slice(self, path: pathlib.Path, number: int, frame: identity.Frame) -> None:
+    def _slice(self, number: int, frame: identity.Frame) -> _Slice:
+        """A slice as the arguments of `building.write` behind the path."""
         placed, options = self._placed, self._options
         voxels = placed.frame_of(self._turned, frame)
         how = self._former[number] if self._former else self._how or self._plan(stored.limits([voxels]))
@@ -156,7 +192,7 @@ class _Writing:
             classic.sources(made, placed, [frame.row] if frame.row >= 0 else [])
         head, pad = building.native(one.nbytes, "OB" if one.itemsize == 1 else "OW")
         target = derived.COMPRESSIONS.get(options.compress, building.EXPLICIT)
-        building.write(path, self._class, instance, (made.bytes(), head, one.data.cast("B"), pad), target)
+        return self._class, instance, (made.bytes(), head, one.data.cast("B"), pad), target
 
     def _where_and_when(self, made: building.Elements, frame: identity.Frame) -> None:
         placed = self._placed
