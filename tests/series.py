@@ -43,6 +43,10 @@ BUILDERS: dict[str, Builder] = {
     "mr_inversion": series_mr.inversions,
     "mr_cardiac": series_mr.cardiac,
     **{f"dwi_{maker}": _P(series_mr.diffusion, maker=maker) for maker in series_mr.MAKERS},
+    **{
+        f"dwi_{maker}_coronal": _P(series_mr.diffusion, maker=maker, grid=series_base.CORONAL)
+        for maker in ("ge", "ge_row")
+    },
     "mosaic_time": _P(series_mr.mosaic, diffusing=False),
     "mosaic_reversed": _P(series_mr.mosaic, diffusing=True, reverse=True),
     "mosaic_dwi": _P(series_mr.mosaic, diffusing=True),

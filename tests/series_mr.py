@@ -209,9 +209,9 @@ MAKERS = {
 }
 
 
-def diffusion(name: str, maker: str) -> list[pydicom.Dataset]:
+def diffusion(name: str, maker: str, grid: base.Grid = GRID) -> list[pydicom.Dataset]:
     """Four volumes of `DIFFUSION` as a maker writes them."""
-    return _diffusion(name, MAKERS[maker], GRID)
+    return _diffusion(name, MAKERS[maker], grid)
 
 
 # Times of Siemens' slices in ms: interleaved, the even ones first.

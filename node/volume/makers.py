@@ -141,9 +141,12 @@ def ge_gradient(logical: tuple[float, ...], orientation: tuple[float, ...], phas
 
     Phase runs down the columns, or along the rows (then frequency runs up the columns); the third points
     against the normal of the image (row cross column). Which end of a direction is meant makes no difference
-    to diffusion: of the two, this is the one that dcm2niix writes.
+    to diffusion: of the two, this is the one that dcm2niix writes. In coronal images phase runs the other
+    way; GE's engineers found dcm2niix right there, but wrong with phase along rows (its issue 970).
     """
     x, y, z = logical
+    normal = np.abs(np.cross(orientation[:3], orientation[3:]))
+    y = -y if int(np.argmax(normal)) == 1 else y
     along, down = (y, -x) if phase_axis.startswith("ROW") else (x, y)
     return _turned((-along, -down, z), orientation)
 

@@ -26,6 +26,7 @@ DIFFERS = {
     "ct_gap": "dcm2niix closes the gap, and all that follow lie a step too near",
     "ct_unequal": "dcm2niix takes the first distance for all of them, or any other",
     "ct_tilted": "dcm2niix makes a matrix without the lean, and leaves the lean in the voxels",
+    "dwi_ge_row_coronal": "dcm2niix has another sign, until its version of September 2025",
     "enhanced_mr_time": "dcm2niix takes the frames as they lie in the file, where it does not know the maker",
     "enhanced_mr_stacks": "dcm2niix makes one series over time of two stacks that lie across each other",
     "enhanced_pet": "dcm2niix takes the slope of one frame for all of them",
@@ -203,7 +204,11 @@ MADE: dict[str, tuple[series_base.Grid, tuple[int, ...]]] = {
         ("mr_time", "mr_philips", "mr_midnight", "mr_echoes", "mr_flip"), (series_mr.GRID, (3, 4))
     ),
     **dict.fromkeys(("mr_inversion", "mr_cardiac", "enhanced_mr_time"), (series_mr.GRID, (3, 4))),
-    **{name: (series_mr.GRID, (4, 4)) for name in series.NAMES if "dwi" in name and "mosaic" not in name},
+    **{
+        name: (series_mr.GRID, (4, 4))
+        for name in series.NAMES
+        if "dwi" in name and "mosaic" not in name and "coronal" not in name
+    },
     "mosaic_time": (series_mr.GRID, (3, 5)),
     "mosaic_dwi": (series_mr.GRID, (4, 5)),
     "enhanced_ct": (series_base.OBLIQUE, (4,)),

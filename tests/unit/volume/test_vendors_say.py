@@ -69,12 +69,20 @@ def test_phase_encoding_along_rows_swaps_what_ge_says(tmp_path: pathlib.Path) ->
 @pytest.mark.parametrize(
     "grid", [series_base.AXIAL, series_base.SAGITTAL, series_base.CORONAL, series_mr.GRID]
 )
-def test_ges_axes_are_a_rotation_of_the_scanners_in_every_plane(grid: series_base.Grid, phase: str) -> None:
+def test_ges_axes_stay_at_right_angles_in_every_plane(grid: series_base.Grid, phase: str) -> None:
     axes = [
         makers.ge_gradient(one, tuple(grid.orientation), phase) for one in ((1, 0, 0), (0, 1, 0), (0, 0, 1))
     ]
     np.testing.assert_allclose(np.array(axes) @ np.transpose(axes), np.eye(3), atol=1e-6)
-    assert np.linalg.det(axes) == pytest.approx(1)  # no mirror: gradients are turned, never reflected
+
+
+@pytest.mark.parametrize(("phase", "along", "down"), [("COL", -0.6, 0.8), ("ROW", 0.8, 0.6)])
+def test_phase_of_ge_runs_the_other_way_in_coronal_images(phase: str, along: float, down: float) -> None:
+    orientation = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+
+    found = makers.ge_gradient((0.6, 0.8, 0.0), orientation, phase)
+
+    assert found == pytest.approx((along, 0.0, -down))
 
 
 @pytest.mark.parametrize(
