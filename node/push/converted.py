@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,6 +84,8 @@ class Sender:
         if not everything or (isinstance(items, base.Stream) and items.until()):
             return
         begun = time.monotonic()
+        outcome: base.Outcome
+        notes: tuple[str, ...]
         try:
             self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
             outputs.sweep(self._scratch)
@@ -95,24 +98,24 @@ class Sender:
                     outcome, notes = self._into_folder(everything, files)
                 else:
                     outcome, notes = self._as_instances(everything, files, work)
+            lane = False
         except program.Nothing as nothing:
-            outcome, notes = base.Done(statuses.SUCCESS), (str(nothing),)
-        except (errors.StorageFull, errors.StorageFailed) as error:
-            yield from (base.Result(item, base.Retry(str(error)), lane=True) for item in everything)
-            return
+            outcome, notes, lane = base.Done(statuses.SUCCESS), (str(nothing),), False
         except _Lane as failed_lane:
-            yield from (base.Result(item, failed_lane.outcome, lane=True) for item in everything)
-            return
+            outcome, notes, lane = failed_lane.outcome, (), True
+        except (errors.StorageFull, errors.StorageFailed) as error:
+            outcome, notes, lane = base.Retry(str(error)), (), True
         except errors.Transient as error:
-            outcome, notes = base.Retry(str(error)), ()
+            outcome, notes, lane = base.Retry(str(error)), (), False
         except errors.NodeError as error:
-            outcome, notes = base.Failed(f"it cannot be converted: {error}"), ()
+            outcome, notes, lane = base.Failed(f"it cannot be converted: {error}"), (), False
         except OSError as error:
-            why = base.Retry(f"{self._scratch} cannot be written to ({error.strerror or error})")
-            yield from (base.Result(item, why, lane=True) for item in everything)
-            return
+            why = f"{self.describe()}: it cannot be written ({error.strerror or error})"
+            outcome, notes, lane = base.Retry(why), (), True
         if self._cut and not isinstance(outcome, base.Done):
-            yield from (base.Result(item, base.Retry(self._cut), lane=True) for item in everything)
+            outcome, lane = base.Retry(self._cut), True
+        if lane:
+            yield from (base.Result(item, outcome, lane=True) for item in everything)
             return
         seconds = time.monotonic() - begun
         for item in everything:
@@ -159,10 +162,10 @@ class Sender:
             parts=root / ".parts",
             durable=True,
         )
-        report = self._converter.convert(request, size)
+        report = _convert(self._converter, request, size)
         made = [pathlib.Path(path).relative_to(root).as_posix() for one in report.made for path in one.paths]
         if not made:
-            nothing(report)
+            nothing(report, root)
         # What was one volume before may be two now, under other names.
         record.write(made)
         for path in sorted(before.difference(made)):
@@ -193,9 +196,9 @@ class Sender:
         out = work / "made"
         out.mkdir()
         request = self._asked(out, items, files)
-        report = self._converter.convert(request, sum(item.size for item in items))
+        report = _convert(self._converter, request, sum(item.size for item in items))
         if not report.made:
-            nothing(report)
+            nothing(report, out)
         going = [_item(path) for path in instances_of(out)]
         results = list(self._inner.send(going))
         lane = next((one for one in results if one.lane), None)
@@ -225,9 +228,9 @@ class Given:
 
         files = sorted(str(path) for path in instances.iterdir())
         request = asked(self._step, folder, files)
-        report = self._converter.convert(request, _sizes(files))
+        report = _convert(self._converter, request, _sizes(files))
         if not report.made:
-            nothing(report)
+            nothing(report, folder)
         return said(report, [])
 
     def back(
@@ -249,9 +252,9 @@ class Given:
             template=str(instances),
             options=self._step.returned,
         )
-        report = self._converter.convert(request, _sizes(map(str, volumes)))
+        report = _convert(self._converter, request, _sizes(map(str, volumes)))
         if not report.made or report.missing:
-            why = "; ".join(one.detail or one.why.value for one in report.missing[:3])
+            why = "; ".join(discreet(one.detail, folder) or one.why.value for one in report.missing[:3])
             raise errors.UsageError(f"what it made cannot become DICOM: {why or 'there is no volume in it'}")
         # Sidecars and second halves of volumes are part of these.
         stems = {path.name.split(".")[0] for path in volumes}
@@ -265,6 +268,19 @@ class _Lane(Exception):
     def __init__(self, outcome: base.Outcome) -> None:
         super().__init__(outcome)
         self.outcome = outcome
+
+
+def _convert(converter: Converter, request: converting.Request, size: int) -> converting.Report:
+    """Have it converted; what goes wrong is told without the names of files that are made."""
+    try:
+        return converter.convert(request, size)
+    except errors.NodeError as error:
+        raise type(error)(discreet(str(error), request.out)) from None
+
+
+def discreet(text: str, root: pathlib.Path) -> str:
+    """A reason as it may stand in a log: names below the folder may hold what identifies a patient."""
+    return re.sub(re.escape(str(root)) + r"/.*?(?= cannot | is there |$)", f"a file in {root}", text)
 
 
 def asked(step: convert.Step, out: pathlib.Path, files: Sequence[str]) -> converting.Request:
@@ -284,15 +300,16 @@ def asked(step: convert.Step, out: pathlib.Path, files: Sequence[str]) -> conver
     )
 
 
-def nothing(report: converting.Report) -> None:
+def nothing(report: converting.Report, root: pathlib.Path) -> None:
     """Raise what it means that nothing was made: nothing could be, or something is wrong."""
     from node.volume import table
 
     wanted = [one for one in report.missing if one.why is not table.Why.NOT_ASKED]
     if wanted:
-        raise errors.UsageError("; ".join(dict.fromkeys(one.detail or one.why.value for one in wanted[:3])))
-    whys = dict.fromkeys(one.detail or one.why.value for one in report.left)
-    raise program.Nothing(f"nothing was converted: {'; '.join(list(whys)[:3]) or 'there is no volume in it'}")
+        whys = dict.fromkeys(discreet(one.detail, root) or one.why.value for one in wanted[:3])
+        raise errors.UsageError("; ".join(whys))
+    reasons = "; ".join(list(dict.fromkeys(one.detail or one.why.value for one in report.left))[:3])
+    raise program.Nothing(f"nothing was converted: {reasons or 'there is no volume in it'}")
 
 
 def said(report: converting.Report, names: Sequence[str]) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from node import converters, converting, errors, model, orders, receive, workers
 from node.faulty import pacs as faulty
 from node.faulty import plan as faulty_plan
 from node.index import ledger, tables
+from node.push import converted
 from node.push import courier as push
 from node.send import destinations
 from tests import series, stored
@@ -289,6 +290,14 @@ def test_a_program_is_not_run_for_what_is_no_volume(way: Way) -> None:
     error, members = way.carry(way.program("raise SystemExit(1)"), to="nifti")
     assert (error, _states(members)) == ("", {DONE}), members[0].error
     assert "nothing was converted" in members[0].error
+
+
+def test_a_reason_tells_no_names_of_files() -> None:
+    root = pathlib.Path("/srv/out (1)")
+    said = "/srv/out (1)/.parts/x/SYN ALPHA.nii cannot be written (No space)"
+    assert converted.discreet(said, root) == "a file in /srv/out (1) cannot be written (No space)"
+    assert converted.discreet("nothing decodes 1.2.3", root) == "nothing decodes 1.2.3"
+    assert "ALPHA" not in converted.discreet("/srv/out (1)/ALPHA^B/x is there already", root)
 
 
 @pytest.mark.soak
