@@ -303,8 +303,11 @@ _MOST_BYTES = 4096  # of a value that is a number, a code or a name
 def _times(head: elements.Elements, fixed: dict[str, Any]) -> None:
     """The moments of acquisition and of content."""
     at = timing.datetime_(head.text(0x0008002A))
+    other = timing.moment(head.text(0x00080022), head.text(0x00080032))
     if math.isnan(at):
-        at = timing.moment(head.text(0x00080022), head.text(0x00080032))
+        at = other
+    elif not math.isnan(other):
+        fixed["_other_time"] = other  # one of the two may be that of the whole series
     if not math.isnan(at):
         fixed["time"] = at
     at = timing.moment(head.text(0x00080023), head.text(0x00080033))

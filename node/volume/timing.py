@@ -61,10 +61,11 @@ def datetime_(text: str) -> float:
 def settle(columns: MutableMapping[str, Array]) -> None:
     """Turn moments into seconds after midnight of the first day of each series, in place.
 
-    A series without any acquisition time has that of its content. Philips writes one acquisition time into
-    all dynamics of a series and says apart (`_begin`) when each began.
+    A series without any acquisition time has that of its content. Acquisition DateTime may be that of the
+    whole series where date and time (`_other_time`) are of each image. Philips writes one acquisition time
+    into all dynamics of a series and says apart (`_begin`) when each began.
     """
-    begin = columns.pop("_begin", None)
+    begin, other = columns.pop("_begin", None), columns.pop("_other_time", None)
     names = [name for name in ("time", "content_time") if name in columns]
     if not names:
         return
@@ -73,6 +74,8 @@ def settle(columns: MutableMapping[str, Array]) -> None:
     series = columns.get("series")
     for rows in _groups(series, length):
         time = columns["time"][rows]
+        if other is not None and _varies(other[rows]) and not _varies(time):
+            time = other[rows].astype(np.float64)
         if begin is not None:
             time = _begun(time, begin[rows])
         content = columns["content_time"][rows] if "content_time" in columns else np.full(len(rows), np.nan)
@@ -90,6 +93,11 @@ def settle(columns: MutableMapping[str, Array]) -> None:
         columns["time"][rows] = np.round(time - first * DAY, _EXACT)
         if "content_time" in columns:
             columns["content_time"][rows] = np.round(content - first * DAY, _EXACT)
+
+
+def _varies(times: Array) -> bool:
+    """Whether all are known and some differ."""
+    return bool(np.isfinite(times).all()) and float(np.ptp(times)) > 0
 
 
 def _begun(time: Array, begin: Array) -> Array:

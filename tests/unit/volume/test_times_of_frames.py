@@ -4,6 +4,7 @@ import math
 import pathlib
 
 import numpy as np
+import pydicom
 import pytest
 
 from node.loading import headers
@@ -33,6 +34,16 @@ def test_what_is_no_time_is_absent(text: str) -> None:
 def test_a_zone_does_not_move_a_moment() -> None:
     assert timing.datetime_("20260314101500.25+0100") == timing.moment("20260314", "101500.25")
     assert math.isnan(timing.datetime_("2026"))
+
+
+def test_a_file_may_say_both_forms_of_its_time(tmp_path: pathlib.Path) -> None:
+    paths = series.write("mr_time", tmp_path)
+    wanted = headers.read([str(path) for path in paths])["time"]
+    for path in paths:
+        made = pydicom.dcmread(path)
+        made.AcquisitionDateTime = "20260314101700"  # the beginning of the series
+        made.save_as(path)
+    assert headers.read([str(path) for path in paths])["time"].tolist() == wanted.tolist()
 
 
 def test_time_goes_on_over_midnight(tmp_path: pathlib.Path) -> None:
@@ -75,6 +86,15 @@ def test_philips_says_apart_when_each_dynamic_began() -> None:
     made = _settled(series=["a"] * 3, time=[day + 100, day + 102, day + 104], _begin=[0.0, 2.0, 4.0])
     assert made["time"].tolist() == [100.0, 102.0, 104.0]  # it did write them already
     assert "_begin" not in made
+
+
+def test_a_datetime_of_the_whole_series_gives_way_to_times_of_each_image() -> None:
+    day = timing.day("20260314")
+    made = _settled(series=["a"] * 2, time=[day + 100] * 2, _other_time=[day + 100, day + 102])
+    assert made["time"].tolist() == [100.0, 102.0]
+    made = _settled(series=["a"] * 2, time=[day + 100, day + 103], _other_time=[day + 100] * 2)
+    assert made["time"].tolist() == [100.0, 103.0]
+    assert "_other_time" not in made
 
 
 def _slices(**columns: list[float]) -> np.ndarray | None:
