@@ -8,14 +8,13 @@ Of the frames that go into no stack, each is named with the reason.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from node.volume import apart, axes, codes, grid, repeats, stack, table, unplaced
+from node.volume import apart, axes, codes, grid, remarks, repeats, stack, table, unplaced
 
 AXES = tuple(axes.AXES)
 needs = axes.needs
@@ -24,8 +23,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _DEEPEST = 6  # times that frames are parted again
 _SPARSE = 0.5  # part of the places of a stack that may be empty before its pieces are parted
-_INTERLEAVED = {"acquisition_number": "acquisition", "slice_thickness": "thickness"}
-_NAMED = 8  # gaps that are told in words
+_INTERLEAVED = {
+    "acquisition_number": "acquisition",
+    "slice_thickness": "thickness",
+    "temporal_position": "dynamic",
+    "time": "time",
+}
 _MOST_EMPTY = 3  # times as many cells as frames; a grid emptier than that is parted along its first axis
 
 
@@ -155,15 +158,9 @@ class _Sorting:
         made.sort(key=lambda pair: (first[id(pair[0])], pair[1], self._turn[pair[0].first]))
         firsts = np.array([one.first for one, _ in made], np.int64)
         names, differing = apart.labels(self.columns, used, firsts, [label for _, label in made])
-        what = ", ".join(differing)
         found = []
         for (one, _), name in zip(made, names, strict=True):
-            others = len(names) - 1
-            told = ", ".join(itertools.islice((other for other in names if other != name), _NAMED))
-            told += f" and {others - _NAMED} more" if others > _NAMED else ""
-            note = stack.Note(
-                stack.Kind.SPLIT, f"its series has {others} more, which differ in {what}: {told}"
-            )
+            note = remarks.apart(name, names, differing)
             found.append(dataclasses.replace(one, label=name, notes=(*one.notes, note)))
         return found
 
@@ -182,6 +179,8 @@ class _Sorting:
         inplane = within[:, :2]
         line, lines = grid.lines(inplane, spacing)
         if lines > 1 and codes.join(place, line)[1] > places:
+            if (regular := self._regular(rows, within[:, 2])) is not None:
+                return self._pieces(piece, regular)
             # Slices at one depth that lie beside each other: what lies in line belongs together.
             return self._parted(piece, line, lines, "beside")
         found = repeats.Search(self.columns, rows, place, self.asked).run()
@@ -190,10 +189,7 @@ class _Sorting:
                 rows[found.twice], table.Why.DUPLICATE, "a slice lies there already that differs in nothing"
             )
             gone = int(found.twice.sum())
-            note = stack.Note(
-                stack.Kind.DUPLICATE,
-                f"{gone} slices lie where another does that differs in nothing: left out",
-            )
+            note = remarks.twice(gone)
             return [_Piece(rows[~found.twice], piece.label, piece.depth, (*piece.notes, note))]
         if found.parts:
             return self._pieces(piece, found.parts)
@@ -201,27 +197,29 @@ class _Sorting:
         depths, shifted = within[firsts, 2], inplane[firsts]
         tilt = grid.shifts(shifted, depths, spacing)
         if tilt is None:
+            if (regular := self._regular(rows, within[:, 2])) is not None:
+                return self._pieces(piece, regular)
             return self._parted(piece, line, lines, "line")
         along = grid.along(depths, float(self.columns["spacing_between"][rows[0]]))
-        if along.verdict is stack.Verdict.UNEQUAL and not found.axes:
-            regular = self._regular(rows, within[:, 2])
-            if regular is not None:
-                return self._pieces(piece, regular)
+        odd = along.verdict is stack.Verdict.UNEQUAL or along.missing > places
+        if odd and (regular := self._regular(rows, within[:, 2])) is not None:
+            return self._pieces(piece, regular)
         if along.missing > max(1, _SPARSE * places):
             jumps = np.cumsum(np.concatenate(([0], np.diff(along.index) > 1 + _MOST_EMPTY)))
             if jumps[-1]:
                 return self._parted(
-                    piece, jumps[place], int(jumps[-1]) + 1, "part", self._gaps(along, depths)
+                    piece, jumps[place], int(jumps[-1]) + 1, "part", remarks.gaps(along, depths)
                 )
             along = dataclasses.replace(along, index=np.arange(places), verdict=stack.Verdict.UNEQUAL)
         return self._laid_out(piece, found, place, firsts, along, depths, frame, tilt)
 
     def _regular(self, rows: Array, depths: Array) -> list[tuple[str, Array]] | None:
-        """Parts of slices at unequal distances that are regular each, as acquisitions that interleave."""
+        """Parts of slices in no regular grid that are regular each: acquisitions that interleave, volumes
+        of a series in time that follow a patient who moves."""
         for name, word in _INTERLEAVED.items():
             values = self.columns[name][rows]
             code, many = codes.of(values, 1e-3)
-            if not 1 < many <= _NAMED:
+            if not 1 < many <= len(rows) // 2:
                 continue
             parts = codes.groups(code, many)
             if all(grid.along(np.sort(depths[own])).verdict is stack.Verdict.COMPLETE for own in parts):
@@ -281,10 +279,10 @@ class _Sorting:
         verdict = along.verdict
         empty = int((order[..., along.index] < 0).sum())
         if empty:
-            notes.append(stack.Note(stack.Kind.GAP, f"{empty} slices are missing in some of its volumes"))
+            notes.append(remarks.empty(empty))
         if (empty or incomplete) and verdict is not stack.Verdict.UNEQUAL:
             verdict = stack.Verdict.GAPS
-        notes += self._gaps(along, depths) + self._said(rows, along, tilt)
+        notes += remarks.gaps(along, depths) + remarks.headers(columns, int(rows[0]), along, tilt)
         # Along the axis, and not along the normal: a tilted stack is longer.
         slices = np.arange(shape[-1]) * made.spacing[0]
         if verdict is stack.Verdict.UNEQUAL:
@@ -311,54 +309,9 @@ class _Sorting:
         rest = order[last:]
         self._leave(rest[rest >= 0], table.Why.APART, "it is of a volume that was not finished")
         cells = rest[..., index].size
-        notes.append(
-            stack.Note(
-                stack.Kind.GAP,
-                f"{len(rest)} volumes at the end are left out: {int((rest >= 0).sum())} of {cells} slices",
-            )
-        )
+        notes.append(remarks.unfinished(len(rest), int((rest >= 0).sum()), cells))
         kept[0] = last
         return order[:last], kept, True
-
-    def _gaps(self, along: grid.Along, depths: Array) -> tuple[stack.Note, ...]:
-        if along.verdict is stack.Verdict.UNEQUAL:
-            spans = np.diff(depths)
-            text = (
-                f"slices are {spans.min():.4g} to {spans.max():.4g} mm apart, up to {along.worst:.3g} mm"
-                " from where equal distances would have them"
-            )
-            return (stack.Note(stack.Kind.UNEQUAL, text),)
-        steps = np.diff(along.index)
-        at = np.flatnonzero(steps > 1)
-        if not len(at):
-            return ()
-        told = "; ".join(
-            f"{steps[one] - 1} missing between {depths[one]:.2f} and {depths[one + 1]:.2f} mm of the normal"
-            for one in at[:_NAMED].tolist()
-        )
-        more = f"; and {len(at) - _NAMED} more gaps" if len(at) > _NAMED else ""
-        return (stack.Note(stack.Kind.GAP, told + more),)
-
-    def _said(self, rows: Array, along: grid.Along, tilt: float) -> tuple[stack.Note, ...]:
-        """What headers say beside the positions."""
-        notes = []
-        stated = self.columns["gantry_tilt"][rows[0]]
-        if grid.tilted(tilt):
-            also = f" (the header says {abs(stated):.2f})" if abs(stated) > 0.1 else ""
-            notes.append(
-                stack.Note(
-                    stack.Kind.TILT, f"the slices shift as with a gantry tilt of {tilt:.2f} degrees{also}"
-                )
-            )
-        between = float(self.columns["spacing_between"][rows[0]])
-        if along.spacing > 0 and between > 0 and abs(between - along.spacing) > 0.1 * along.spacing:
-            notes.append(
-                stack.Note(
-                    stack.Kind.HEADER,
-                    f"Spacing Between Slices says {between:.4g} mm, the positions say {along.spacing:.4g} mm",
-                )
-            )
-        return tuple(notes)
 
     # -- what is in no stack -------------------------------------------------------------------------
 

@@ -162,3 +162,15 @@ def test_positions_that_were_rounded_lie_in_line() -> None:
     made.columns["position"] = np.round(made["position"], 1)
     (found,) = sort.sort(made).stacks
     assert found.verdict is stack.Verdict.COMPLETE
+
+
+def test_volumes_that_follow_a_moving_patient_have_a_geometry_each() -> None:
+    made = tabled.frames(S, 3, time=tabled.each((0.0, 2.0, 4.0), S))
+    moved = np.array([(0, 0, 0), (0.1, 0.4, 0.05), (-0.2, 0.3, 0.11)])
+    made.columns["position"] = made["position"] + tabled.each(moved, S)
+    found = sort.sort(made).stacks
+    assert [one.order.tolist() for one in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    for one, by in zip(found, moved, strict=True):
+        assert one.verdict is stack.Verdict.COMPLETE
+        assert one.geometry is not None
+        np.testing.assert_allclose(one.geometry.origin, np.array((-100, -120, 40)) + by)
