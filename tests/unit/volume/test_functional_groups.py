@@ -138,6 +138,18 @@ def test_an_axis_that_has_only_an_index_is_told_by_it(tmp_path: pathlib.Path) ->
     assert "temporal_position" not in _read(made).varying
 
 
+def test_frames_of_two_segments_are_kept_apart(tmp_path: pathlib.Path) -> None:
+    made = _made("enhanced_ct", tmp_path)
+    made.Modality = "SEG"
+    for number, frame in enumerate(made.PerFrameFunctionalGroupsSequence):
+        one = pydicom.Dataset()
+        one.ReferencedSegmentNumber = 1 + number % 2
+        frame.SegmentIdentificationSequence = Sequence([one])
+        del frame.FrameContentSequence[0].StackID
+    found = _read(made).varying["stack"].tolist()
+    assert found == ["segment 1", "segment 2"] * (made.NumberOfFrames // 2)
+
+
 def test_more_or_fewer_frames_than_are_described_are_refused(tmp_path: pathlib.Path) -> None:
     made = _made("enhanced_mr_time", tmp_path)
     del made.PerFrameFunctionalGroupsSequence[-1]
