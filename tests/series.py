@@ -24,6 +24,7 @@ BUILDERS: dict[str, Builder] = {
     "ct_gap": _P(series_plain.ct, slices=(0, 1, 2, 4, 5)),
     "ct_unequal": _P(series_plain.ct, slices=(0, 1, 2, 3.4, 5.3)),
     "ct_duplicates": series_plain.duplicates,
+    "ct_rounded": series_plain.rounded,
     "ct_single": _P(series_plain.ct, slices=(0,)),
     "ct_localizer": series_plain.localizer,
     "ct_mixed": series_plain.mixed,

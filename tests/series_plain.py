@@ -54,6 +54,14 @@ def tilted(name: str) -> list[pydicom.Dataset]:
     return made
 
 
+def rounded(name: str) -> list[pydicom.Dataset]:
+    """Slices 12/7 mm apart whose header has three decimals of that."""
+    made = ct(name, Grid(step=(0.0, 0.0, 12 / 7)))
+    for one in made:
+        one.ImagePositionPatient = [f"{float(value):.3f}" for value in one.ImagePositionPatient]
+    return made
+
+
 def duplicates(name: str) -> list[pydicom.Dataset]:
     """A CT of which one slice came twice, under two UIDs."""
     made = ct(name)

@@ -25,6 +25,7 @@ DIFFERS = {
     "ct_duplicates": "dcm2niix keeps both slices of one place, and all that follow lie a step too far",
     "ct_gap": "dcm2niix closes the gap, and all that follow lie a step too near",
     "ct_unequal": "dcm2niix takes the first distance for all of them, or any other",
+    "ct_rounded": "dcm2niix takes the distance of the first two slices, with what the header rounded away",
     "ct_tilted": "dcm2niix makes a matrix without the lean, and leaves the lean in the voxels",
     "dwi_ge_row_coronal": "dcm2niix has another sign, until its version of September 2025",
     "enhanced_mr_time": "dcm2niix takes the frames as they lie in the file, where it does not know the maker",
@@ -290,6 +291,13 @@ def test_slices_run_along_the_normal_though_the_table_moved_against_it(folder: p
     np.testing.assert_array_equal(stored[::-1], series_base.expected(5))
     np.testing.assert_allclose(found.image.affine[:3, 2], np.negative(grid.step))
     np.testing.assert_allclose(found.image.affine[:3, 3], np.multiply(grid.at(4), (-1, -1, 1)))
+
+
+def test_distances_are_those_of_all_slices(folder: pathlib.Path) -> None:
+    (found,) = ours(folder, "ct_rounded")
+
+    assert found.image.affine[2, 2] == pytest.approx(12 / 7, abs=1e-4)
+    assert (found.image.affine @ [0, 0, 4, 1])[2] == pytest.approx(20 + 4 * 12 / 7, abs=6e-4)
 
 
 def test_a_gap_stays_open(folder: pathlib.Path) -> None:
