@@ -88,6 +88,9 @@ def _decode_jpeg(data: bytes, shown: pixels.Pixels) -> tuple[Array, str]:
     import imagecodecs
 
     found = _check(codestream.jpeg(data), shown)
+    # The library fills up what is missing and only warns; within compressed samples these bytes cannot stand.
+    if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise errors.BadData("a JPEG image breaks off before its end")
     if shown.samples != 3:
         return _array(imagecodecs.jpeg8_decode(data), shown), shown.photometric
     # What the image says counts more than what the data set says: encoders put the former right.

@@ -76,6 +76,19 @@ def test_a_frame_that_cannot_be_decoded_names_its_file(tmp_path: pathlib.Path) -
         _all(sound, broken, sound)
 
 
+@pytest.mark.parametrize("syntax", [J2K, pydicom.uid.JPEGLosslessSV1, pydicom.uid.JPEGLSLossless])
+def test_a_compressed_frame_that_breaks_off_is_not_filled_up(tmp_path: pathlib.Path, syntax: str) -> None:
+    pixels = np.random.default_rng(7).integers(0, 4096, (64, 64, 1)).astype("<u2")
+    coded = codecs.ENCODERS[syntax].encode(pixels, dataclasses.replace(_shown(), rows=64, columns=64))
+    size = {"Rows": 64, "Columns": 64}
+    whole = stacks.written(tmp_path / "a", pydicom.encaps.encapsulate([coded]), syntax=syntax, **size)
+    assert np.array_equal(_all(whole)[0], pixels[..., 0])
+    half = pydicom.encaps.encapsulate([coded[: len(coded) // 2]])
+    source = stacks.written(tmp_path / "half", half, syntax=syntax, **size)
+    with pytest.raises(errors.BadData, match="half"):
+        _all(source)
+
+
 def test_frames_of_different_sizes_are_no_volume(tmp_path: pathlib.Path) -> None:
     one = stacks.written(tmp_path / "a", b"\0" * 48)
     other = stacks.written(tmp_path / "b", b"\0" * 48, Rows=6, Columns=4)
