@@ -91,8 +91,8 @@ def kept(found: building.Elements, sop_class: str) -> building.Elements:
 
 def class_of(placed: identity.Placed, *, capture: bool) -> str:
     """The SOP Class that a volume is written in: its template's own, or secondary capture."""
-    if capture or placed.image.colour or placed.template is None:
-        return SECONDARY
+    if capture or placed.image.colour or placed.template is None or placed.grid is None:
+        return SECONDARY  # the other classes must say where a slice lies
     row = next((frame.row for frame in placed.frames if frame.row >= 0), -1)
     found = placed.template.table.source(row).sop_class if row >= 0 else SECONDARY
     return found if found in OWN else SECONDARY
@@ -271,10 +271,23 @@ def _short(number: float) -> float:
     return float(f"{number:.6g}")
 
 
-def place(made: building.Elements, placed: identity.Placed, frame: identity.Frame, sop_class: str) -> None:
+def _keep_spacing(made: building.Elements, before: building.Elements, shape: Sequence[int]) -> None:
+    """Pixel spacing without a place: still that of the template where the slice has its size."""
+    if (before.number(0x00280010), before.number(0x00280011)) == (shape[1], shape[2]):
+        made.held.update({tag: before.held[tag] for tag in (0x00280030, 0x00181164) if tag in before})
+
+
+def place(
+    made: building.Elements,
+    placed: identity.Placed,
+    frame: identity.Frame,
+    sop_class: str,
+    before: building.Elements,
+) -> None:
     """Where the slice lies; what the header says as exactly as we know it stays as it is written there."""
     grid, position = placed.grid, placed.position(frame)
     if grid is None or position is None:
+        _keep_spacing(made, before, placed.shape)
         return
     _, rows, columns = grid.spacing
     _close(made, 0x00200032, position, 1e-6)

@@ -181,7 +181,7 @@ class _Writing:
         instance = before.text(0x00080018) if options.keep_uids else uids.derived("", self._uid, str(number))
         made.set(0x00080018, instance)
         made.set(0x00200013, number + 1)
-        self._where_and_when(made, frame)
+        self._where_and_when(made, frame, before)
         classic.pixels(made, how, one.shape, before)
         if one.ndim == 2:
             classic.rescale(made, how, self._class, placed.image.unit, before)
@@ -194,9 +194,11 @@ class _Writing:
         target = derived.COMPRESSIONS.get(options.compress, building.EXPLICIT)
         return self._class, instance, (made.bytes(), head, one.data.cast("B"), pad), target
 
-    def _where_and_when(self, made: building.Elements, frame: identity.Frame) -> None:
+    def _where_and_when(
+        self, made: building.Elements, frame: identity.Frame, before: building.Elements
+    ) -> None:
         placed = self._placed
-        classic.place(made, placed, frame, self._class)
+        classic.place(made, placed, frame, self._class, before)
         if placed.leading and (self._class == classic.SECONDARY or not placed.same):
             classic.moment(made, placed, frame)
         if self._class == classic.MR:

@@ -297,6 +297,19 @@ def test_without_any_template_it_is_a_capture_of_nobody(tmp_path: pathlib.Path) 
     assert np.allclose(after.geometry.patient, made.geometry.patient, atol=1e-6)
 
 
+def test_a_volume_that_lost_its_place_does_not_claim_the_old_one(tmp_path: pathlib.Path) -> None:
+    made = back.only(back.template("ct_axial", tmp_path))
+    lost = dataclasses.replace(made, geometry=None)
+    sets, _ = back.write("dicom", lost, tmp_path / "out")
+    for one in sets:
+        assert one.SOPClassUID == "1.2.840.10008.5.1.4.1.1.7"
+        assert "ImagePositionPatient" not in one
+        assert "PixelSpacing" in one
+    half = back.with_voxels(lost, made.voxels()[:, ::2, ::2].copy())
+    sets, _ = back.write("dicom", half, tmp_path / "half")
+    assert not [one for one in sets if "PixelSpacing" in one]
+
+
 def test_colours_become_a_capture(tmp_path: pathlib.Path) -> None:
     template = back.template("ct_axial", tmp_path)
     made = back.only(template)
