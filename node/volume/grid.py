@@ -21,6 +21,7 @@ _SAME = 0.01  # millimetres within which two slices lie at the same place
 _UNIT = 0.01  # by how much a direction may differ from one of length 1, and two from a right angle
 _LARGEST = 1e7  # millimetres; no scanner is that large
 _REGULAR = 0.1  # part of the spacing by which a slice may lie off its place in a regular grid
+_ROUNDED = 0.11  # millimetres, the most of it: positions are rounded to a tenth here and there
 _LOOSE = 0.1  # part of the spacing by which one interval may differ and still count as so many of it
 _MOSTLY = 0.75  # part of the intervals that must be regular before a hole among them is a gap
 _HALF = 0.5  # the same where all of them are so many times the spacing ...
@@ -89,7 +90,7 @@ def along(depths: Array, between: float = math.nan) -> Along:
     even = float(depths[-1] - depths[0]) / (many - 1)
     line = depths[0] + even * np.arange(many)
     worst = float(np.abs(depths - line).max())
-    if worst <= max(_REGULAR * even, _SAME):
+    if worst <= _allowed(even):
         return Along(np.arange(many), even, stack.Verdict.COMPLETE)
     steps = spans / spacing
     near = np.rint(steps)
@@ -107,9 +108,14 @@ def along(depths: Array, between: float = math.nan) -> Along:
             return Along(np.arange(many), even, stack.Verdict.UNEQUAL, worst)
         even = float(depths[-1] - depths[0]) / float(index[-1])
         off = float(np.abs(depths - depths[0] - even * index).max())
-        if off <= max(_LOOSE * even, _SAME):
+        if off <= _allowed(even):
             return Along(index, even, stack.Verdict.GAPS)
     return Along(np.arange(many), even, stack.Verdict.UNEQUAL, worst)
+
+
+def _allowed(spacing: float) -> float:
+    """Millimetres by which a slice may lie off its place in a regular grid."""
+    return max(_SAME, min(_REGULAR * spacing, _ROUNDED))
 
 
 def shifts(inplane: Array, depths: Array, spacing: Array) -> float | None:
@@ -119,7 +125,7 @@ def shifts(inplane: Array, depths: Array, spacing: Array) -> float | None:
     part = (depths - depths[0]) / (depths[-1] - depths[0])
     total = inplane[-1] - inplane[0]
     off = np.abs(inplane - inplane[0] - part[:, None] * total)
-    if float(off.max()) > max(_SAME, _SHIFT * float(spacing.min())):
+    if float(off.max()) > max(_SAME, min(_SHIFT * float(spacing.min()), _ROUNDED)):
         return None
     return math.degrees(math.atan2(float(np.linalg.norm(total)), float(depths[-1] - depths[0])))
 
@@ -131,7 +137,7 @@ def tilted(degrees: float) -> bool:
 
 def lines(inplane: Array, spacing: Array) -> tuple[Array, int]:
     """Which slices have their first voxel at the same place within the plane."""
-    near = max(_SAME, _SHIFT * float(spacing.min()))
+    near = max(_SAME, min(_SHIFT * float(spacing.min()), _ROUNDED))
     u, _ = codes.clusters(inplane[:, 0], near)
     v, _ = codes.clusters(inplane[:, 1], near)
     return codes.join(u, v)

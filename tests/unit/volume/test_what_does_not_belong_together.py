@@ -125,7 +125,7 @@ def test_every_frame_is_in_one_stack_or_left_with_a_reason(
         for cell, row in np.ndenumerate(one.order):
             if row >= 0:
                 place = one.geometry.at(cell[-1], 0, 0)
-                np.testing.assert_allclose(place, made["position"][row], atol=0.26)
+                np.testing.assert_allclose(place, made["position"][row], atol=0.12)
     labels = [one.label for one in found.stacks]
     assert len(set(labels)) == len(labels)
     # The order in which they were found is of no consequence.
