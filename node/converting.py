@@ -158,7 +158,7 @@ def convert(request: Request, progress: Progress | None = None) -> Report:
     if request.table is not None:
         making.frames(request.table)
         return making.make()
-    for named in request.inputs:
+    for named in (*request.inputs, *filter(None, [request.template])):
         if not os.path.lexists(named):
             raise errors.UsageError(f"{named!r} does not exist: give files, folders or zip archives")
     with headers.opened(request.inputs) as found:

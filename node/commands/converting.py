@@ -106,9 +106,11 @@ def _here(
     request: converting.Request, config: pathlib.Path | None, data: pathlib.Path | None
 ) -> Iterator[converting.Request]:
     """The request with files in the place of series that the node holds."""
-    held = [one for one in request.inputs if one.startswith(_HELD)]
-    if config is not None or data is not None:
-        held = [one for one in request.inputs if one.startswith(_HELD) or not pathlib.Path(one).exists()]
+    here = config is not None or data is not None
+    asked = [*request.inputs, request.template]
+    held = [
+        one for one in asked if one.startswith(_HELD) or (here and one and not pathlib.Path(one).exists())
+    ]
     if not held:
         yield request
         return
@@ -118,12 +120,19 @@ def _here(
     from node.commands import holding
 
     with tempfile.TemporaryDirectory(prefix="dicom-node-") as folder:
-        found = [one for one in request.inputs if one not in held]
-        for uid in held:
-            place = pathlib.Path(folder, str(len(found)))
+        files: dict[str, list[str]] = {}
+        for number, one in enumerate(dict.fromkeys(held)):
+            place = pathlib.Path(folder, str(number))
             place.mkdir()
-            found += holding.files(uid.removeprefix(_HELD), config, data, place)
-        yield dataclasses.replace(request, inputs=tuple(found))
+            files[one] = holding.files(one.removeprefix(_HELD), config, data, place)
+        template = request.template
+        if template in files:  # which is one folder or file
+            template = str(pathlib.Path(folder, "template"))
+            pathlib.Path(template).mkdir()
+            for number, path in enumerate(files[request.template]):
+                pathlib.Path(template, f"{number:06}.dcm").symlink_to(pathlib.Path(path).absolute())
+        inputs = [path for one in request.inputs for path in files.get(one, [one])]
+        yield dataclasses.replace(request, inputs=tuple(inputs), template=template)
 
 
 @contextlib.contextmanager
@@ -166,4 +175,5 @@ def _say(report: converting.Report, *, as_json: bool, quiet: bool) -> None:
         for line in converting.told(report.left if not quiet else report.missing):
             print(output.cell(line), file=sys.stderr)
     if not report.made:
-        print("dicom-node: nothing was made: there is no volume in what was given", file=sys.stderr)
+        why = "for the reasons above" if report.left else "there is no volume in what was given"
+        print(f"dicom-node: nothing was made: {why}", file=sys.stderr)

@@ -15,11 +15,11 @@ import numpy as np
 import pydicom
 import pytest
 
-from node import converting, errors, outputs
+from node import converting, errors, outputs, receive
 from node.commands import converting as command
 from node.formats import base, registry
 from node.volume import image
-from tests import series
+from tests import series, stored
 
 
 def _run(capsys: pytest.CaptureFixture[str], *words: str, **how: object) -> tuple[int, str, str]:
@@ -81,6 +81,23 @@ def test_nothing_but_bad_files_makes_nothing(
     assert left == ""
     assert "nothing was made" in _run(capsys, str(out), str(tmp_path / "in"), to="nifti")[2]
     assert not out.exists()
+
+
+def test_what_nothing_decodes_is_left_out_and_the_rest_is_made(
+    tmp_path: pathlib.Path, out: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    series.write("ct_axial", tmp_path / "in")
+    for path in series.write("ct_rle", tmp_path / "in" / "film"):
+        one = pydicom.dcmread(path)
+        one.file_meta.TransferSyntaxUID = pydicom.uid.MPEG2MPML
+        one.save_as(path)
+    code, said, left = _run(capsys, str(out), str(tmp_path / "in"), to="nifti")
+    assert (code, said.count("\n")) == (3, 1)
+    assert "unsupported" in left
+    assert len(list(out.glob("*.nii"))) == 1
+    code, _, left = _run(capsys, str(tmp_path / "film"), str(tmp_path / "in" / "film"), to="nifti")
+    assert code == 1
+    assert "nothing was made" in left
 
 
 def test_notes_for_people_beside_images_are_no_loss(
@@ -220,6 +237,26 @@ def test_what_has_gaps_is_left_out_on_request(
     code, said, _ = _run(capsys, str(out), str(tmp_path / "in"), to="nifti")
     assert code == 0
     assert "GAPS" in said
+
+
+def test_what_the_node_holds_is_converted_and_serves_as_a_template(
+    tmp_path: pathlib.Path, out: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = stored.data(tmp_path / "data")
+    paths = series.write("ct_axial", tmp_path / "in")
+    with stored.receiver(data) as receiver:
+        for path in paths:
+            receiver.import_file(path, receive.Sender("", "", "import", "", "x"))
+    with stored.database(data) as database:
+        stored.file_all(data, database)
+    uid = str(pydicom.dcmread(paths[0]).SeriesInstanceUID)
+    assert _run(capsys, str(out / "a.nii"), uid, data=data.root)[0] == 0
+    assert np.array_equal(np.asarray(nibabel.load(out / "a.nii").dataobj).T.ravel(), np.arange(400) - 1024)
+    back = {"to": "dicom", "template": f"dicom-node://{uid}", "data": data.root}
+    assert _run(capsys, str(out / "back"), str(out / "a.nii"), **back)[0] == 0
+    assert len(list((out / "back").rglob("*.dcm"))) == 5
+    with pytest.raises(errors.NotFound, match=r"no study or series 1\.2\.3"):
+        command.run([str(out), "1.2.3"], to="nifti", data=data.root)
 
 
 class _Killed:
