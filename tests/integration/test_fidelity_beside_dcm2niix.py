@@ -19,6 +19,7 @@ from tests import peers, series, series_base, series_mr, series_plain
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+VERSION = "v1.0.20220720"
 # Where the two differ, and why; docs/fidelity.md says who is right and by which paragraph.
 DIFFERS = {
     "ct_jpeg_ls": "dcm2niix is built without JPEG-LS",
@@ -168,6 +169,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
+@functools.cache
+def _version() -> str:
+    words = [peers.require("dcm2niix"), "--version"]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False).stdout
+
+
 def theirs(folder: pathlib.Path, name: str) -> list[Volume]:
     return [volume(path) for path in sorted((folder / "theirs" / name).glob("*.nii"))]
 
@@ -257,6 +264,8 @@ def _ordered(ours: Sequence[Volume], theirs: Sequence[Volume]) -> list[Volume]:
 
 @pytest.mark.parametrize("name", DIFFERS)
 def test_they_differ_where_it_is_written_that_they_do(name: str, folder: pathlib.Path) -> None:
+    if VERSION not in _version():
+        pytest.skip(f"what is written is of dcm2niix {VERSION}")
     assert matched(ours(folder, name), theirs(folder, name)) != []
 
 
