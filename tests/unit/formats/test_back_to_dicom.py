@@ -21,7 +21,6 @@ _ROUND = [
     "ct_sagittal",
     "ct_coronal",
     "ct_oblique",
-    "ct_feet_first",
     "ct_tilted",
     "ct_unequal",
     "ct_gap",

@@ -55,9 +55,9 @@ def _rounds(seed: int, count: int, tmp_path: pathlib.Path, formats: tuple[str, .
     return made
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_damaged_template_is_used_or_refused(seed: int, tmp_path: pathlib.Path) -> None:
-    assert _rounds(seed, 6, tmp_path, ("dicom", "enhanced", "sc")) > 0
+    assert _rounds(seed, 5, tmp_path, ("dicom", "enhanced", "sc")) > 0
 
 
 @pytest.mark.soak

@@ -26,7 +26,7 @@ def _plan(
     st.floats(-1e3, 1e3),
     st.booleans(),
 )
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=25, deadline=None)
 def test_floats_come_back_within_half_a_step(
     voxels: np.ndarray, slope: float, intercept: float, zero: bool
 ) -> None:
