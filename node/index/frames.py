@@ -159,7 +159,11 @@ def enough(frames: framed.Table) -> str:
         # NM and RT dose say in their own way where slices lie.
         return "images without a place"
     cell, _ = codes.of(columns["image_type"])
-    for name in ("orientation", "position", "temporal_position", "echo_time"):
+    told = ["orientation", "position", "temporal_position", "echo_time"]
+    if "MR" not in columns["modality"]:
+        # Only of MR the index does not have everything that may vary at one place: b values, flip angles.
+        told += ["acquisition_number", "trigger_time", "time"]
+    for name in told:
         cell, many = codes.join(cell, _exact(columns[name]))
     return "" if many == len(frames) else "several images at one place"
 

@@ -49,7 +49,7 @@ def index(tmp_path: pathlib.Path) -> Iterator[db.Database]:
 
 
 def test_rows_and_headers_say_the_same(database: db.Database, tmp_path: pathlib.Path) -> None:
-    names = ("ct_oblique", "ct_gap", "mr_time", "mr_midnight", "mr_echoes")
+    names = ("ct_oblique", "ct_gap", "mr_time", "mr_midnight", "mr_echoes", "pet_time")
     for name, key in zip(names, take(database, tmp_path, *names), strict=True):
         with database.read() as connection:
             found = frames.table(connection, key)
@@ -82,6 +82,7 @@ SAID = {
     "ct_single": ("", ("single",)),
     "ct_localizer": ("", ("complete", "mixed")),
     "mr_time": ("", ("complete",)),
+    "pet_time": ("", ("complete",)),
     "dwi_siemens": ("several images at one place", ()),
     "mosaic_time": ("slices side by side in one frame", ()),
     "enhanced_ct": ("objects of several frames", ()),
