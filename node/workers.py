@@ -53,6 +53,7 @@ class Pool:
         self._patience = patience
         self._free = processes  # workers that may still be started or taken
         self._busy: set[Worker] = set()
+        self._cuts = 0  # times that all work was ended
         self._changed = threading.Condition()
         self._closed = False
 
@@ -61,10 +62,13 @@ class Pool:
 
         Raises the errors of the kind.
         """
+        cuts = self._cuts
         while True:
             worker = self._take()
             with self._changed:
                 self._busy.add(worker)
+                if self._cuts != cuts:  # while it was taken, or started
+                    worker.kill()
             keep = False
             try:
                 answer = worker.ask(request, given, seconds)
@@ -78,6 +82,7 @@ class Pool:
     def cut(self) -> None:
         """End those that are at work; who waits for one is told that it was killed."""
         with self._changed:
+            self._cuts += 1
             for worker in self._busy:
                 worker.kill()
 

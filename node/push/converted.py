@@ -94,6 +94,8 @@ class Sender:
                 if failed:
                     yield from self._failed(everything, failed)
                     return
+                if self._cut:
+                    raise _Lane(base.Retry(self._cut))
                 if self._destination.kind is orders.Kind.FOLDER:
                     outcome, notes = self._into_folder(everything, files)
                 else:
