@@ -94,8 +94,6 @@ class Sender:
                 if failed:
                     yield from self._failed(everything, failed)
                     return
-                if self._cut:
-                    raise _Lane(base.Retry(self._cut))
                 if self._destination.kind is orders.Kind.FOLDER:
                     outcome, notes = self._into_folder(everything, files)
                 else:
@@ -178,6 +176,8 @@ class Sender:
         self, out: pathlib.Path, items: Sequence[base.Item], files: Sequence[str]
     ) -> converting.Request:
         """The request: for frames that the index knows, where it does, and for files otherwise."""
+        if self._cut:
+            raise _Lane(base.Retry(self._cut))
         request = asked(self._step, out, files)
         if self._step.order or self._step.split:
             return request
