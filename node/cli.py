@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -112,6 +113,8 @@ def _plainly(words: Sequence[str]) -> bool:
 
         editing.run(**asked)
     else:
+        # The threads that numpy would start to multiply matrices take longer to start than most of this.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from node.commands import converting
 
         converting.run(**asked)
