@@ -367,60 +367,52 @@ def test_what_a_destination_does_not_take_is_not_tried(way: Way, pacs: faulty.Fa
     ("how", "state"), [(signal.SIGKILL, DUE), (signal.SIGSEGV, DEAD)], ids=["killed", "crashed"]
 )
 def test_a_worker_that_dies_over_a_series_leaves_no_file(
-    tmp_path: pathlib.Path, how: signal.Signals, state: orders.State
+    way: Way, converter: converters.Converter, how: signal.Signals, state: orders.State
 ) -> None:
     """It is stopped, so that it is surely at work, and then dies."""
-    with contextlib.ExitStack() as stack:
-        converter = stack.enter_context(contextlib.closing(converters.Converter(processes=1)))
-        way = Way(tmp_path, converter)
-        stack.enter_context(way.opened)
-        way.hold("ct_axial")
-        way.carry(way.folder(), to="nrrd", name="{Modality}/first")
-        (worker,) = converter.workers.idle
+    way.hold("ct_axial")
+    way.carry(way.folder(), to="nrrd", name="{Modality}/first")
+    (worker,) = converter.workers.idle
 
-        def kill() -> None:
+    def kill() -> None:
+        while converter.workers.idle:
+            threading.Event().wait(0.01)
+        os.kill(worker.process.pid, how)
+        os.kill(worker.process.pid, signal.SIGCONT)
+
+    killer = threading.Thread(target=kill)
+
+    def begin(_: push.Courier) -> None:
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        killer.start()
+
+    _, members = way.carry(way.folder(), to="nrrd", name="{Modality}/second", before=begin)
+    killer.join(30)
+    assert _states(members) == {state}
+    assert way.files == ["CT/first.nrrd"]
+    _, members = way.carry(way.folder(), to="nrrd", name="{Modality}/second")  # by another
+    assert _states(members) == {DONE}
+    assert way.files == ["CT/second.nrrd"]  # in the place of what it was
+
+
+def test_what_is_cut_short_is_nobody_s_fault(way: Way, converter: converters.Converter) -> None:
+    way.hold("ct_axial")
+    way.carry(way.folder(), to="nrrd")
+    (worker,) = converter.workers.idle
+
+    def begin(courier: push.Courier) -> None:
+        os.kill(worker.process.pid, signal.SIGSTOP)
+
+        def cut() -> None:
             while converter.workers.idle:
                 threading.Event().wait(0.01)
-            os.kill(worker.process.pid, how)
-            os.kill(worker.process.pid, signal.SIGCONT)
+            courier.cut("this node stops")
 
-        killer = threading.Thread(target=kill)
+        threading.Thread(target=cut).start()
 
-        def begin(_: push.Courier) -> None:
-            os.kill(worker.process.pid, signal.SIGSTOP)
-            killer.start()
-
-        _, members = way.carry(way.folder(), to="nrrd", name="{Modality}/second", before=begin)
-        killer.join(30)
-        assert _states(members) == {state}
-        assert way.files == ["CT/first.nrrd"]
-        _, members = way.carry(way.folder(), to="nrrd", name="{Modality}/second")  # by another
-        assert _states(members) == {DONE}
-        assert way.files == ["CT/second.nrrd"]  # in the place of what it was
-
-
-def test_what_is_cut_short_is_nobody_s_fault(tmp_path: pathlib.Path) -> None:
-    with contextlib.ExitStack() as stack:
-        converter = stack.enter_context(contextlib.closing(converters.Converter(processes=1)))
-        way = Way(tmp_path, converter)
-        stack.enter_context(way.opened)
-        way.hold("ct_axial")
-        way.carry(way.folder(), to="nrrd")
-        (worker,) = converter.workers.idle
-
-        def begin(courier: push.Courier) -> None:
-            os.kill(worker.process.pid, signal.SIGSTOP)
-
-            def cut() -> None:
-                while converter.workers.idle:
-                    threading.Event().wait(0.01)
-                courier.cut("this node stops")
-
-            threading.Thread(target=cut).start()
-
-        error, members = way.carry(way.folder(), to="nrrd", before=begin)
-        assert error == "this node stops"
-        assert (_states(members), members[0].attempts) == ({DUE}, 0)
+    error, members = way.carry(way.folder(), to="nrrd", before=begin)
+    assert error == "this node stops"
+    assert (_states(members), members[0].attempts) == ({DUE}, 0)
 
 
 def test_a_worker_ends_with_who_asked_it_also_while_it_works() -> None:
@@ -434,9 +426,6 @@ def test_a_worker_ends_with_who_asked_it_also_while_it_works() -> None:
     os.close(writing)
 
 
-def test_a_worker_does_what_is_a_request_alone() -> None:
-    with (
-        contextlib.closing(converters.Converter(processes=1)) as converter,
-        pytest.raises(errors.UsageError, match="no request"),
-    ):
+def test_a_worker_does_what_is_a_request_alone(converter: converters.Converter) -> None:
+    with pytest.raises(errors.UsageError, match="no request"):
         converter.convert("not one", 0)  # type: ignore[arg-type]
