@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from node import errors
-from node.volume import geometry, image, stack
+from node.volume import cells, geometry, image, stack
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -94,13 +95,16 @@ def finite(where: str, what: str, values: Sequence[float]) -> None:
         raise errors.BadData(f"{where}: {what} has a value that cannot be")
 
 
-def whole_type(made: image.Image) -> np.dtype[Any]:
-    """The type of real values: whole numbers where slope and intercept are whole, else 4-byte floats."""
+def whole_type(made: image.Image, limits: tuple[int, int] | None = None) -> np.dtype[Any]:
+    """The type of real values: whole numbers where slope and intercept are whole, else 4-byte floats.
+
+    `limits` are those of the stored values where more is known than the header says.
+    """
     if made.dtype.kind == "f":
         return made.dtype
     slope, intercept = int(made.slope), int(made.intercept)
     if (slope, intercept) == (made.slope, made.intercept):
-        ends = [value * slope + intercept for value in _limits(made)]
+        ends = [value * slope + intercept for value in limits or _limits(made)]
         for kind in (made.dtype, np.dtype("<i2"), np.dtype("<i4")):
             if np.iinfo(kind).min <= min(ends) and max(ends) <= np.iinfo(kind).max:
                 return kind
@@ -111,11 +115,16 @@ def _limits(made: image.Image) -> tuple[int, int]:
     """The least and the greatest value that the stored bits can hold."""
     kind = np.iinfo(made.dtype)
     if made.table is None or made.rows is None or not (made.rows >= 0).any():
-        return int(kind.min), int(kind.max)
+        return _widest(made.dtype)
     bits = made.table["bits_stored"][made.rows[made.rows >= 0]].max()
     if not 1 <= bits <= kind.bits:
-        return int(kind.min), int(kind.max)
+        return _widest(made.dtype)
     return (0, 2 ** int(bits) - 1) if kind.min == 0 else (-(2 ** int(bits - 1)), 2 ** int(bits - 1) - 1)
+
+
+def _widest(dtype: np.dtype[Any]) -> tuple[int, int]:
+    kind = np.iinfo(dtype)
+    return int(kind.min), int(kind.max)
 
 
 def real(made: image.Image) -> image.Image:
@@ -123,9 +132,16 @@ def real(made: image.Image) -> image.Image:
     if (made.slope, made.intercept) == (1, 0) or made.colour:
         return made
     kind = whole_type(made)
+    get = made.voxels
+    if kind.kind in "iu" and made.dtype.kind in "iu" and (limits := _limits(made)) != _widest(made.dtype):
+        # A header may say too few bits, and what is beyond them must not come out as something else.
+        read = made.voxels()
+        get = functools.partial(np.asarray, read)
+        if cells.beyond(read, limits):
+            kind = whole_type(made, _widest(made.dtype))
 
     def voxels() -> Array:
-        stored = made.voxels()
+        stored = get()
         out = np.empty(stored.shape, kind)
         for at in np.ndindex(stored.shape[:-2]):  # frame by frame: no second volume in double precision
             if kind.kind == "f":

@@ -243,7 +243,8 @@ def span(made: image.Image, options: derived.Options, voxels: Array) -> tuple[fl
         return None
     given = derived.window(options.window)
     if given is None:
-        sample = voxels.flat[:: max(1, voxels.size >> 16)].astype(np.float64)
+        with np.errstate(invalid="ignore"):  # numbers that are none, and are passed over
+            sample = voxels.flat[:: max(1, voxels.size >> 16)].astype(np.float64)
         finite = sample[np.isfinite(sample)]
         ends = np.percentile(finite, (0.5, 99.5)) if finite.size else np.zeros(2)
         low, high = sorted(float(end) * made.slope + made.intercept for end in ends)

@@ -102,15 +102,8 @@ class Loader:
         else:
             found, photometric = _native(source, job.frame)
         bounds = cells.limits(shown)
-        # What the stored bits cannot hold is an overlay's where one is declared. Where none is, whoever wrote
-        # the header said too little, and the values are left as they are.
-        if (
-            bounds is not None
-            and found.dtype.kind in "iu"
-            and cells.beyond(found, bounds)
-            and self._keep("hides", job.source, hides)
-        ):
-            found = cells.masked(found, shown)
+        if bounds is not None and found.dtype.kind in "iu" and cells.beyond(found, bounds):
+            found = within(found, shown, overlaid=self._keep("hides", job.source, hides))
         if shown.samples == 1:
             found = found[..., 0]
             if shown.photometric == colour.PALETTE:
@@ -210,6 +203,17 @@ def hides(source: table.Source) -> bool:
     """Whether overlays lie in bits of the pixels that are not stored."""
     shown = _shown(source)
     return any(shown.stored <= bit < shown.allocated for bit in overlays.declared(locate.whole(source)))
+
+
+def within(found: Array, shown: pixels.Pixels, *, overlaid: bool) -> Array:
+    """Values of which some are beyond the bits that are stored.
+
+    These are an overlay's where one is declared, or lack the sign above them. Else whoever wrote the header
+    said too little, and the values are left as they are.
+    """
+    if overlaid:
+        return cells.masked(found, shown)
+    return cells.extended(found, shown) if shown.signed else found
 
 
 def planes(source: table.Source) -> list[overlays.Overlay]:

@@ -159,8 +159,8 @@ class _Masks:
         source = self._found.sources[file]
         if file not in self._hides:
             self._hides[file] = frames.hides(source)
-        if self._hides[file] and source.pixels is not None:
-            values[...] = cells.masked(values, source.pixels)
+        if source.pixels is not None:
+            values[...] = frames.within(values, source.pixels, overlaid=self._hides[file])
 
 
 def _copied(

@@ -96,6 +96,13 @@ def beyond(found: Array, bounds: tuple[int, int]) -> bool:
     return bool(found.max() > high) or (found.dtype.kind == "i" and bool(found.min() < low))
 
 
+def extended(found: Array, shown: pixels.Pixels) -> Array:
+    """Values whose sign was not carried into the bits above those stored (PS3.5 8.1.1), carried there."""
+    low, high = -(1 << shown.stored - 1), (1 << shown.stored) - 1
+    bare = (found > -low - 1) & (found <= high)
+    return np.where(bare, masked(found, shown), found) if bare.any() else found
+
+
 def masked(found: Array, shown: pixels.Pixels) -> Array:
     """Only the bits that are stored, their sign extended: what else lies in a cell is an overlay's."""
     shift = shown.allocated - shown.stored

@@ -14,6 +14,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 STORED, REAL, PHILIPS, RWV = "stored", "real", "philips", "rwv"
 CHOICES = (STORED, REAL, PHILIPS, RWV)
+_LEAST, _MOST = 1e-30, 1e30  # what 4-byte floats still hold when a value is multiplied
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Scale:
 
 
 def of(found: table.Table, rows: Array, choice: str = STORED) -> Scale:
-    """The scale of some rows; UsageError when they do not say what was asked for."""
+    """The scale of some rows; UsageError when they do not say what is asked for, BadData when none can be."""
     if choice not in CHOICES:
         raise errors.UsageError(f"{choice!r} is no scaling; there are {', '.join(CHOICES)}")
     slope, intercept = found["slope"][rows], found["intercept"][rows]
@@ -41,10 +42,22 @@ def of(found: table.Table, rows: Array, choice: str = STORED) -> Scale:
     slope = np.where(said, slope, 1.0)
     intercept = np.where(np.isfinite(intercept), intercept, 0.0)
     if choice == RWV:
-        return _real_world(found, rows)
+        return _held(_real_world(found, rows))
     if choice == PHILIPS:
-        return _philips(found, rows, slope, intercept)
-    return Scale(slope, intercept, _unit(found, rows), plain)
+        return _held(_philips(found, rows, slope, intercept))
+    return _held(Scale(slope, intercept, _unit(found, rows), plain))
+
+
+def _held(made: Scale) -> Scale:
+    """The scale, where the formats can hold it: others would write it as infinite, or leave it out."""
+    size = np.abs(made.slope)
+    wrong = (size < _LEAST) | (size > _MOST) | ~np.isfinite(size) | ~(np.abs(made.intercept) < _MOST)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise errors.BadData(
+            f"a slope of {made.slope[at]:g} and an intercept of {made.intercept[at]:g} cannot be"
+        )
+    return made
 
 
 def _real_world(found: table.Table, rows: Array) -> Scale:

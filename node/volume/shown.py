@@ -18,6 +18,7 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 CENTER, WIDTH, FUNCTION, VOI_LUT, PHOTOMETRIC = 0x00281050, 0x00281051, 0x00281056, 0x00283010, 0x00280004
 _SAMPLES = 200_000  # voxels from which a window is guessed
+_MOST = 1e30  # a value beyond it is taken for this, so that the distance of two is a number
 _GAP = 2  # pixels between the pictures of a sheet
 _LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))
 
@@ -34,6 +35,10 @@ class Window:
 
     def greys(self, values: Array) -> Bytes:
         """Values as 0 (black) to 255."""
+        with np.errstate(over="ignore", invalid="ignore"):  # of floats: they are beyond the window then
+            return self._greys(values)
+
+    def _greys(self, values: Array) -> Bytes:
         found: Array = values.astype(np.float32)
         shade: Array
         if self.table is not None:
@@ -68,7 +73,7 @@ def guessed(values: Array) -> Window:
     """A window from the values themselves."""
     flat = values.reshape(-1)
     sample = flat[:: max(1, flat.size // _SAMPLES)].astype(np.float64)
-    sample = sample[np.isfinite(sample)]
+    sample = np.clip(sample[np.isfinite(sample)], -_MOST, _MOST)
     if not sample.size:
         return Window(0.5, 1.0, "LINEAR_EXACT")
     # Air and padding fill most of many images: what is shown is what stands out of the commonest value.
@@ -194,5 +199,6 @@ def scaled(made: image.Image, voxels: Array) -> Array:
     """Stored values as real ones, for a picture."""
     if made.colour or (made.slope, made.intercept) == (1, 0):
         return voxels
-    found: Array = voxels.astype(np.float32) * np.float32(made.slope) + np.float32(made.intercept)
+    with np.errstate(over="ignore", invalid="ignore"):  # white or black, whatever they are
+        found: Array = voxels.astype(np.float32) * np.float32(made.slope) + np.float32(made.intercept)
     return found
