@@ -60,38 +60,31 @@ class MetaImage:
     ) -> base.Written:
         """Write one image."""
         real = axes.real(made)
-        suffix = options.get("suffix", ".mha")
-        path = target.with_name(target.name + suffix)
-        apart = target.with_name(target.name + (".zraw" if options.get("compress") == "yes" else ".raw"))
         packed = None
         if options.get("compress") == "yes":
             packed = zlib.compress(np.ascontiguousarray(real.voxels()).data, 2)
-        local = suffix == ".mha"
-        lines = _header(real, "LOCAL" if local else apart.name, None if packed is None else len(packed))
+        suffix = options.get("suffix", ".mha")
+        apart = None
+        if suffix != ".mha":
+            apart = target.with_name(target.name + (".raw" if packed is None else ".zraw"))
+        data = "LOCAL" if apart is None else apart.name
+        lines = _header(real, data, None if packed is None else len(packed))
         head = "".join(f"{name} = {value}\n" for name, value in lines).encode()
-        if not local:
-            with whole.whole(apart) as file:
-                _voxels(file, 0, real, packed, progress)
-        with whole.whole(path) as file:
-            whole.write(file, head)
-            if local:
-                _voxels(file, len(head), real, packed, progress)
-        return base.Written((path,) if local else (path, apart), axes.lost(made, kept=lambda _: True))
+
+        def put(file: int, offset: int) -> None:
+            if packed is None:
+                spans.copy(file, offset, real, progress)
+            else:
+                whole.write(file, packed)
+
+        paths = whole.headed(target.with_name(target.name + suffix), head, apart, put)
+        return base.Written(paths, axes.lost(made, kept=lambda _: True))
 
     def read(self, paths: Sequence[pathlib.Path]) -> image.Image:
         """Read one image; of several paths the header's counts."""
         path = next((one for one in paths if one.suffix.lower() in self.suffixes), paths[0])
         fields, end = _fields(path)
         return _image(path, fields, end)
-
-
-def _voxels(
-    file: int, offset: int, real: image.Image, packed: bytes | None, progress: base.Progress | None
-) -> None:
-    if packed is None:
-        spans.copy(file, offset, real, progress)
-    else:
-        whole.write(file, packed)
 
 
 def _header(made: image.Image, data: str, packed: int | None) -> list[tuple[str, str]]:

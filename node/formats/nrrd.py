@@ -68,36 +68,28 @@ class Nrrd:
     ) -> base.Written:
         """Write one image."""
         real = axes.real(made)
-        suffix = options.get("suffix", ".nrrd")
         compressed = options.get("compress") == "yes"
-        path = target.with_name(target.name + suffix)
-        apart = target.with_name(target.name + (".raw.gz" if compressed else ".raw"))
-        local = suffix == ".nrrd"
-        lines = _header(real, compressed=compressed, data=None if local else apart.name)
+        suffix = options.get("suffix", ".nrrd")
+        apart = None
+        if suffix != ".nrrd":
+            apart = target.with_name(target.name + (".raw.gz" if compressed else ".raw"))
+        lines = _header(real, compressed=compressed, data=None if apart is None else apart.name)
+
+        def put(file: int, offset: int) -> None:
+            if compressed:
+                found = np.ascontiguousarray(real.voxels())
+                gzipped.write(file, [found.reshape(-1).view(np.uint8).data])
+            else:
+                spans.copy(file, offset, real, progress)
+
         head = ("\n".join(lines) + "\n\n").encode()
-        if not local:
-            with whole.whole(apart) as file:
-                _voxels(file, 0, real, progress, compressed=compressed)
-        with whole.whole(path) as file:
-            whole.write(file, head)
-            if local:
-                _voxels(file, len(head), real, progress, compressed=compressed)
-        return base.Written((path,) if local else (path, apart), axes.lost(made, kept=lambda _: True))
+        paths = whole.headed(target.with_name(target.name + suffix), head, apart, put)
+        return base.Written(paths, axes.lost(made, kept=lambda _: True))
 
     def read(self, paths: Sequence[pathlib.Path]) -> image.Image:
         """Read one image; of several paths the header's counts."""
         path = next((one for one in paths if one.suffix.lower() in self.suffixes), paths[0])
         return _read(path)
-
-
-def _voxels(
-    file: int, offset: int, real: image.Image, progress: base.Progress | None, *, compressed: bool
-) -> None:
-    if not compressed:
-        spans.copy(file, offset, real, progress)
-        return
-    found = np.ascontiguousarray(real.voxels())
-    gzipped.write(file, [found.reshape(-1).view(np.uint8).data])
 
 
 def _header(made: image.Image, *, compressed: bool, data: str | None) -> list[str]:

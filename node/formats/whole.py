@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from node import errors
 
@@ -42,6 +42,23 @@ def write(descriptor: int, *parts: bytes | memoryview) -> None:
         left = memoryview(part).cast("B")
         while left:
             left = left[os.write(descriptor, left) :]
+
+
+def headed(
+    path: pathlib.Path, head: bytes, apart: pathlib.Path | None, put: Callable[[int, int], None]
+) -> tuple[pathlib.Path, ...]:
+    """Write a header with the voxels behind it, or before it into a file `apart`; the files, its own first.
+
+    `put` writes the voxels into a descriptor, from an offset on.
+    """
+    if apart is not None:
+        with whole(apart) as file:
+            put(file, 0)
+    with whole(path) as file:
+        write(file, head)
+        if apart is None:
+            put(file, len(head))
+    return (path,) if apart is None else (path, apart)
 
 
 def failed(path: pathlib.Path, error: OSError) -> errors.Transient:
