@@ -7,13 +7,12 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from node import errors
-from node.commands import output, painting
+from node.commands import looking, options, output, painting
 
 if TYPE_CHECKING:
     from node.formats import picture
@@ -23,7 +22,12 @@ _BESIDE = 3  # lines of the terminal that are left for words
 
 
 def preview(
-    inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Files, folders or zips.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN...", help="Files, folders, zip archives, or a series that the node holds."
+        ),
+    ],
     png: Annotated[
         pathlib.Path | None, typer.Option("--png", metavar="OUT", help="Write a PNG (or .jpg) instead.")
     ] = None,
@@ -37,6 +41,8 @@ def preview(
         int | None,
         typer.Option("--stack", metavar="N", min=1, help="Which of several volumes, as show counts."),
     ] = None,
+    config: options.Config = None,
+    data: options.Data = None,
 ) -> None:
     """Show an image in the terminal, or write it as a picture.
 
@@ -46,14 +52,15 @@ def preview(
 
     if sum((slice_ is not None, planes, sheet)) > 1:
         raise errors.UsageError("--slice, --planes and --sheet exclude each other: give one of them")
-    options = {"show": "planes" if planes else "sheet" if sheet or (png and slice_ is None) else "slice"}
+    wanted = {"show": "planes" if planes else "sheet" if sheet or (png and slice_ is None) else "slice"}
     if slice_ is not None:
-        options["slice"] = str(slice_)
+        wanted["slice"] = str(slice_)
     if window is not None:
-        options["window"] = window
-    view = picture.View.of(options)
-    made, said = _image(inputs, view, stack_)
-    (found,) = picture.pictures(made, _within(made, view))
+        wanted["window"] = window
+    view = picture.View.of(wanted)
+    with looking.at(inputs, config=config, data=data) as looked:
+        made, said = _image(looked, view, stack_)
+        (found,) = picture.pictures(made, _within(made, view))
     if png is None:
         _show(found, made, said)
     else:
@@ -61,36 +68,26 @@ def preview(
         print(f"{png}: {found.shape[1]} x {found.shape[0]} pixels, {said}")
 
 
-def _image(inputs: Sequence[str], view: picture.View, chosen: int | None) -> tuple[image.Image, str]:
+def _image(found: looking.Looked, view: picture.View, chosen: int | None) -> tuple[image.Image, str]:
     """The image that is asked for, no more of it than is shown, and what it is in words."""
     from node.formats import registry
-    from node.loading import headers, voxels
-    from node.volume import sort
+    from node.loading import voxels
 
-    first = pathlib.Path(inputs[0])
-    if len(inputs) == 1 and (one := registry.of(first)) is not None and first.exists():
-        made = one.read([first])
+    if found.others and not found.stacks:
+        one = registry.of(found.others[0])
+        assert one is not None  # that is why it is among the others
+        made = one.read([found.others[0]])
         return made, " x ".join(map(str, made.shape))
-    with headers.opened(inputs) as paths:
-        table = headers.read(paths)
-        found = sort.sort(table)
-        if not found.stacks:
-            kinds = sorted({left.why.value for left in (*table.skipped, *found.left)})
-            raise errors.NotFound(
-                f"nothing in {', '.join(inputs)[:200]} can be shown"
-                + (f": {', '.join(kinds)}" if kinds else ": there are no files")
-            )
-        if chosen is not None and chosen > len(found.stacks):
-            raise errors.UsageError(f"there is no volume {chosen}; there are {len(found.stacks)}: see `show`")
-        if chosen is None:  # the largest is what somebody wants to see first
-            chosen = 1 + max(range(len(found.stacks)), key=lambda at: found.stacks[at].order.size)
-        whole = found.stacks[chosen - 1]
-        said = (
-            f"volume {chosen} of {len(found.stacks)}, " + " x ".join(map(str, whole.order.shape)) + " slices"
-        )
-        made = voxels.image(_thin(whole, view))
-        pixels = made.voxels()  # before the files of a zip are gone
-        return dataclasses.replace(made, voxels=lambda: pixels), said
+    if not found.stacks:
+        kinds = sorted({left.why.value for left in found.report.left})
+        raise errors.NotFound(f"there is nothing to show: {', '.join(kinds) or 'there are no files'}")
+    if chosen is not None and chosen > len(found.stacks):
+        raise errors.UsageError(f"there is no volume {chosen}; there are {len(found.stacks)}: see `show`")
+    if chosen is None:  # the largest is what somebody wants to see first
+        chosen = 1 + max(range(len(found.stacks)), key=lambda at: found.stacks[at].order.size)
+    whole = found.stacks[chosen - 1]
+    size = " x ".join(map(str, whole.order.shape))
+    return voxels.image(_thin(whole, view)), f"volume {chosen} of {len(found.stacks)}, {size} slices"
 
 
 def _thin(whole: stack.Stack, view: picture.View) -> stack.Stack:
