@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -80,6 +81,7 @@ def _about() -> None:
 
 def main() -> None:
     """Run the program; what was raised on purpose ends it with one sentence."""
+    _streams()
     try:
         words = sys.argv[1:]
         if not _plainly(words):
@@ -97,6 +99,19 @@ def main() -> None:
         # The reader of our output went away (`| head`): nothing is wrong, and nothing is left to say.
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        # What the system refuses of files is told where they are; this is a full disk behind our output.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        print(f"dicom-node: what is to be said cannot be written ({error.strerror})", file=sys.stderr)
+        sys.exit(1)
+
+
+def _streams() -> None:
+    """Give what was closed by who started us a place: else a file of ours would be what is printed to."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as long as the program
 
 
 def _plainly(words: Sequence[str]) -> bool:

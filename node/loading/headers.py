@@ -164,14 +164,15 @@ def walk(inputs: Sequence[str]) -> Iterator[str]:
     """The files named and those below the folders named, in the order of their names; no DICOMDIR.
 
     A folder that was entered already (a link that leads back) is not entered again; one that is a volume
-    itself stands for what is in it.
+    itself stands for what is in it. One that cannot be read is given like a file, so that it is told.
     """
     seen: set[tuple[int, int]] = set()
+    refused: list[OSError] = []
     for one in inputs:
         if not os.path.isdir(one) or _is_volume(one):
             yield one
             continue
-        for folder, folders, files in os.walk(one, followlinks=True):
+        for folder, folders, files in os.walk(one, onerror=refused.append, followlinks=True):
             with contextlib.suppress(OSError):
                 status = os.stat(folder)
                 key = status.st_dev, status.st_ino
@@ -185,6 +186,8 @@ def walk(inputs: Sequence[str]) -> Iterator[str]:
             for name in sorted([*files, *whole]):
                 if name.upper() not in _NO_IMAGES:
                     yield os.path.join(folder, name)
+        yield from (str(error.filename) for error in refused)
+        refused.clear()
 
 
 _NO_IMAGES = frozenset({"DICOMDIR", "DIRFILE"})

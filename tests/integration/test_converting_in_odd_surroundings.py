@@ -1,0 +1,48 @@
+"""`convert` where streams are closed, disks are full, folders cannot be read."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from node.loading import headers
+from tests import series
+
+
+def convert(*words: str, then: str) -> subprocess.CompletedProcess[bytes]:
+    """Run it from a shell that does something with its streams."""
+    line = [sys.executable, "-m", "node", "convert", *words]
+    shell = ["sh", "-c", f'"$@" {then}', "sh"]
+    return subprocess.run([*shell, *line], check=False, capture_output=True, timeout=60)
+
+
+def test_closed_streams_change_nothing(tmp_path: pathlib.Path) -> None:
+    series.write("ct_axial", tmp_path / "in")
+
+    ended = convert(str(tmp_path / "out.nii"), str(tmp_path / "in"), then="<&- >&- 2>&-")
+
+    assert ended.returncode == 0
+    assert (tmp_path / "out.nii").stat().st_size == 352 + 5 * 8 * 10 * 2
+
+
+def test_a_full_disk_behind_the_output_is_a_sentence(tmp_path: pathlib.Path) -> None:
+    series.write("ct_axial", tmp_path / "in")
+
+    ended = convert(str(tmp_path / "out.nii"), str(tmp_path / "in"), then=">/dev/full")
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(b"dicom-node: what is to be said cannot be written (")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: pathlib.Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+
+    found = headers.read(list(headers.walk([str(tmp_path)])))
+
+    assert [(one.name, one.why.value) for one in found.skipped] == [(str(closed), "unreadable")]
