@@ -26,7 +26,8 @@ from node.files import layout
 from node.index import db
 from node.index import frames as indexed
 from node.loading import voxels
-from node.volume import sort, stack, table
+from node.volume import stack, table
+from node.volume.sorting import sort
 
 PEERS = corpora.HERE / "peers" / "bin"
 _COMPILED = corpora.HERE / "compiled"  # as an installed program is

@@ -19,7 +19,8 @@ import numpy as np
 from node import errors, outputs
 from node.formats import base, registry
 from node.loading import headers, voxels
-from node.volume import image, sort, stack, table
+from node.volume import image, stack, table
+from node.volume.sorting import sort
 
 Progress = base.Progress
 
@@ -263,7 +264,7 @@ class _Making:
     def _image(self, one: stack.Stack) -> image.Image:
         made = voxels.image(one, scaling=self._request.scaling)
         if self._request.tilt and any(note.kind is stack.Kind.TILT for note in one.notes):
-            from node.volume import tilt  # few series need it
+            from node.volume.sorting import tilt  # few series need it
 
             made = tilt.corrected(made)
         return made

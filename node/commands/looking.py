@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from node import converting, errors
 from node.commands import output
 from node.loading import headers
-from node.volume import sort, stack, table
+from node.volume import stack, table
+from node.volume.sorting import sort
 
 HELD = "dicom-node://"  # begins what names a series that the node holds
 

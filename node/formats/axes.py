@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from node import errors
-from node.volume import cells, geometry, image, stack
+from node.volume import geometry, image, stack
+from node.volume.pixels import cells
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -12,7 +12,8 @@ import numpy as np
 from node import errors
 from node.formats import bids_fields, diffusion, nifti_layout
 from node.loading import headers
-from node.volume import image, table, timing, vendors
+from node.volume import image, table
+from node.volume.reading import timing, vendors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from node import errors
 from node.dicom import scan, vr, walk
-from node.volume import image, table, vendors
+from node.volume import image, table
+from node.volume.reading import vendors
 
 Fields = dict[str, Any]
 

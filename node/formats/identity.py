@@ -301,7 +301,7 @@ def _unlike(made: image.Image, template: Template, fit: onto.Fit) -> tuple[int, 
 def load(files: Sequence[str], name: str) -> tuple[Template, ...]:
     """The stacks of a template series."""
     from node.loading import headers
-    from node.volume import sort
+    from node.volume.sorting import sort
 
     found = headers.read(files)
     stacks = sort.sort(found).stacks

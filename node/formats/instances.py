@@ -24,7 +24,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def read(paths: Sequence[pathlib.Path]) -> image.Image:
     """The one volume in DICOM files; BadData when there is none, or more than one."""
     from node.loading import headers, voxels  # the format is written more often than read by this way
-    from node.volume import sort
+    from node.volume.sorting import sort
 
     files = list(headers.walk([str(path) for path in paths]))
     stacks = sort.sort(headers.read(files)).stacks

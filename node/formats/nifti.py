@@ -17,7 +17,8 @@ import numpy as np
 
 from node import errors
 from node.formats import axes, base, bids, bids_beside, gzipped, nifti_header, nifti_layout, raw, whole
-from node.volume import cells, geometry, image, stack
+from node.volume import geometry, image, stack
+from node.volume.pixels import cells
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

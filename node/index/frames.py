@@ -15,8 +15,9 @@ import sqlalchemy
 
 from node import errors, model
 from node.index import tables
-from node.volume import codes, timing
 from node.volume import table as framed
+from node.volume.reading import timing
+from node.volume.sorting import codes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -215,7 +216,7 @@ def sorted_as(connection: sqlalchemy.Connection, series_key: int) -> tuple[str, 
 
     From the index alone: empty where that does not say enough, or there are no images.
     """
-    from node.volume import sort  # a node whose routes do not ask this has no need of it
+    from node.volume.sorting import sort  # a node whose routes do not ask this has no need of it
 
     frames = table(connection, series_key)
     if not len(frames) or enough(frames):

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from node.volume import combining, volume
-from node.volume import header as headers
+from node.volume.arrays import combining, volume
+from node.volume.arrays import header as headers
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

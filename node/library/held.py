@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from node import errors
 from node.library import looking
 from node.loading import headers as loading
-from node.volume import sort, table
+from node.volume import table
+from node.volume.sorting import sort
 
 if TYPE_CHECKING:
     import sqlalchemy

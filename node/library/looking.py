@@ -14,8 +14,8 @@ import numpy as np
 from node import errors
 from node.dicom import header, path
 from node.loading import headers as loading
-from node.volume import header as headers
 from node.volume import table
+from node.volume.arrays import header as headers
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

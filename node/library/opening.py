@@ -17,8 +17,10 @@ from node.formats import registry
 from node.library import held, looking, placing, volumes
 from node.loading import headers as loading
 from node.loading import voxels
-from node.volume import image, sort, table, volume
+from node.volume import image, table
 from node.volume import stack as stacks
+from node.volume.arrays import volume
+from node.volume.sorting import sort
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Function = Callable[[table.Table], Array]  # a value for each row
@@ -90,7 +92,7 @@ class _Found:
     def volume(self) -> volumes.Volume:
         made = self.image
         if self.tilt and any(note.kind is stacks.Kind.TILT for note in made.notes):
-            from node.volume import tilt  # few series need it
+            from node.volume.sorting import tilt  # few series need it
 
             made = tilt.corrected(made)
         stored = self.scaling == "stored"

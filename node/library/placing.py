@@ -10,10 +10,10 @@ import numpy as np
 
 from node import errors
 from node.library import volumes
-from node.volume import combining, volume
-from node.volume import header as headers
 from node.volume import onto as grids
 from node.volume import stack as stacks
+from node.volume.arrays import combining, volume
+from node.volume.arrays import header as headers
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

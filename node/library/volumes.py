@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from node.formats import base
-from node.volume import volume
+from node.volume.arrays import volume
 
 
 class Volume(volume.Volume):

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from node import converting, errors, outputs
 from node.formats import base, registry
-from node.volume import image, volume
+from node.volume import image
+from node.volume.arrays import volume
 
 if TYPE_CHECKING:
     from node.send import base as sending

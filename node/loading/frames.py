@@ -13,7 +13,8 @@ from node import errors
 from node.dicom import pixels
 from node.dicom import syntax as syntaxes
 from node.loading import locate
-from node.volume import cells, colour, image, lookup, overlays, scale, table
+from node.volume import image, table
+from node.volume.pixels import cells, colour, lookup, overlays, scale
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

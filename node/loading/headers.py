@@ -13,8 +13,9 @@ import numpy as np
 
 from node import errors
 from node.dicom import part10
-from node.volume import read as reading
-from node.volume import table, timing
+from node.volume import table
+from node.volume.reading import read as reading
+from node.volume.reading import timing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[int, int, str], None]

@@ -17,7 +17,8 @@ import numpy as np
 
 from node import errors
 from node.loading import frames
-from node.volume import cells, image
+from node.volume import image
+from node.volume.pixels import cells
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[int, int, str], None]

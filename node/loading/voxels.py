@@ -13,8 +13,9 @@ from node import errors
 from node.dicom import pixels
 from node.dicom import syntax as syntaxes
 from node.loading import frames, locate
-from node.volume import cells, colour, lookup, scale, stack, table
 from node.volume import image as images
+from node.volume import stack, table
+from node.volume.pixels import cells, colour, lookup, scale
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from node import errors
 from node.dicom import scan
-from node.volume import geometry, image, lookup
+from node.volume import geometry, image
+from node.volume.pixels import lookup
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]

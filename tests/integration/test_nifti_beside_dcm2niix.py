@@ -13,7 +13,7 @@ import pytest
 
 from node.formats import nifti
 from node.loading import headers, voxels
-from node.volume import sort
+from node.volume.sorting import sort
 from tests import peers, series
 
 NAMES = ("ct_oblique", "ct_sagittal", "mr_time", "dwi_siemens", "dwi_ge_row", "mosaic_time", "mosaic_dwi")

@@ -12,7 +12,8 @@ from node import errors, model
 from node.dicom import header, part10
 from node.index import db, frames, lookup, tables
 from node.loading import headers
-from node.volume import sort, stack, table
+from node.volume import stack, table
+from node.volume.sorting import sort
 from tests import indexed, series
 
 

@@ -12,7 +12,8 @@ import pydicom
 
 from node.formats import registry
 from node.loading import headers, voxels
-from node.volume import image, sort
+from node.volume import image
+from node.volume.sorting import sort
 from tests import series
 
 

@@ -238,7 +238,7 @@ def test_b_values_of_a_volume_without_a_series_of_its_own(tmp_path: pathlib.Path
 
 
 def test_several_series_become_one_with_one_identity(tmp_path: pathlib.Path) -> None:
-    from node.volume import header as headers
+    from node.volume.arrays import header as headers
 
     one, two = (back.only(back.template(name, tmp_path)) for name in ("ct_axial", "ct_signed"))
     assert one.table is not None

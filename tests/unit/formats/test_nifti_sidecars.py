@@ -13,7 +13,8 @@ import pytest
 
 from node.formats import base, bids, nifti
 from node.loading import headers, voxels
-from node.volume import geometry, image, sort, table
+from node.volume import geometry, image, table
+from node.volume.sorting import sort
 from tests import series
 from tests.unit.formats import images
 

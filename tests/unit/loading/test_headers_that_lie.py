@@ -12,8 +12,9 @@ import pytest
 from node import errors
 from node.dicom import part10
 from node.loading import headers
-from node.volume import read as reading
-from node.volume import table, vendors
+from node.volume import table
+from node.volume.reading import read as reading
+from node.volume.reading import vendors
 from tests import series
 
 _SERIES = (

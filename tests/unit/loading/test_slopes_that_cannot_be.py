@@ -7,7 +7,8 @@ import pathlib
 import pytest
 
 from node.loading import headers, voxels
-from node.volume import sort, stack
+from node.volume import stack
+from node.volume.sorting import sort
 from tests import series_base, series_plain
 
 

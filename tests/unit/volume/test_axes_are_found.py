@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from node import errors
-from node.volume import sort, stack, table
+from node.volume import stack, table
+from node.volume.sorting import sort
 from tests import tabled
 
 S = 4  # slices

@@ -12,7 +12,7 @@ from pydicom.sequence import Sequence
 from node import errors
 from node.dicom import part10
 from node.loading import headers
-from node.volume import read as reading
+from node.volume.reading import read as reading
 from tests import series
 
 

@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from node.volume import image, sort, stack, table, tilt
+from node.volume import image, stack, table
+from node.volume.sorting import sort, tilt
 from tests import tabled
 
 

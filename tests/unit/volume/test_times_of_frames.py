@@ -8,7 +8,8 @@ import pydicom
 import pytest
 
 from node.loading import headers
-from node.volume import table, timing
+from node.volume import table
+from node.volume.reading import timing
 from tests import series
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from node.dicom import part10
 from node.loading import headers
-from node.volume import csa, makers, table, vendors
+from node.volume import table
+from node.volume.reading import csa, makers, vendors
 from tests import series, series_base, series_mr
 
 _NICOM = pathlib.Path(nibabel.__file__).parent / "nicom" / "tests" / "data"

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import strategies as st
 
 from node import errors
-from node.volume import geometry, image, stack, table, volume
-from node.volume import header as headers
+from node.volume import geometry, image, stack, table
+from node.volume.arrays import header as headers
+from node.volume.arrays import volume
 
 OBLIQUE = geometry.Geometry((-10.0, 20.0, 30.5), (0.6, 0.1, 0.0), (-0.1, 0.6, 0.2), (0.1, -0.3, 2.5))
 

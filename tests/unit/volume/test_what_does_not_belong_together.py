@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.volume import sort, stack, table
+from node.volume import stack, table
+from node.volume.sorting import sort
 from tests import tabled
 
 S = 4

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from node.dicom.syntax import Buffer
-from node.volume import csa, elements, makers
+from node.volume.reading import csa, elements, makers
 
 maker = makers.maker
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from node.volume import codes, grid, stack
+from node.volume import stack
+from node.volume.sorting import codes, grid
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from node.volume import axes, codes, stack
+from node.volume import stack
+from node.volume.sorting import axes, codes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

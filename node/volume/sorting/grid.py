@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from node.volume import codes, geometry, stack
+from node.volume import geometry, stack
+from node.volume.sorting import codes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -16,7 +16,8 @@ from node.dicom import reach, scan, values
 from node.dicom import syntax as syntaxes
 from node.dicom import vr as vrs
 from node.dicom import walk as walking
-from node.volume import elements, enhanced, frames, makers, mosaic, places, table, timing
+from node.volume import table
+from node.volume.reading import elements, enhanced, frames, makers, mosaic, places, timing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -8,11 +8,12 @@ from typing import Any, Self
 import numpy as np
 
 from node import errors
-from node.volume import calls, combining, functions, methods, scaled, slicing, stack
 from node.volume import geometry as geometries
-from node.volume import header as headers
 from node.volume import image as images
+from node.volume import stack
 from node.volume import table as tables
+from node.volume.arrays import calls, combining, functions, methods, scaled, slicing
+from node.volume.arrays import header as headers
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

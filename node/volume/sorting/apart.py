@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from node.volume import axes, codes
+from node.volume.sorting import axes, codes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from node.volume import header as headers
+from node.volume.arrays import header as headers
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

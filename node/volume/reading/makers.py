@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from node.volume import csa, elements
+from node.volume.reading import csa, elements
 
 NAN = math.nan
 SIEMENS, GE, PHILIPS, UIH, CANON = "SIEMENS", "GE", "PHILIPS", "UIH", "CANON"

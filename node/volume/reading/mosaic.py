@@ -9,7 +9,8 @@ import numpy as np
 
 from node import errors
 from node.dicom import pixels as pixel_words
-from node.volume import csa, elements, makers, table, timing
+from node.volume import table
+from node.volume.reading import csa, elements, makers, timing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -18,7 +18,8 @@ from node.dicom import layouts, values
 from node.dicom import syntax as syntaxes
 from node.dicom import vr as vrs
 from node.dicom import walk as walking
-from node.volume import elements, makers, table, timing
+from node.volume import table
+from node.volume.reading import elements, makers, timing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _Items = list[tuple[int, int]]  # from where to where the elements of each item lie

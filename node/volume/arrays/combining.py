@@ -10,7 +10,7 @@ import numpy as np
 
 from node import errors
 from node.volume import geometry, stack, table
-from node.volume import header as headers
+from node.volume.arrays import header as headers
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Part = tuple[headers.Header, tuple[int, ...]]  # an array's header and shape

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from node.volume import apart, axes, codes, grid, remarks, repeats, stack, table, unplaced
+from node.volume import stack, table
+from node.volume.sorting import apart, axes, codes, grid, remarks, repeats, unplaced
 
 AXES = tuple(axes.AXES)
 needs = axes.needs

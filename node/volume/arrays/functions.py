@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from node.volume import calls, combining, moving, stack
-from node.volume import header as headers
-from node.volume.calls import Made
+from node.volume import stack
+from node.volume.arrays import calls, combining, moving
+from node.volume.arrays import header as headers
+from node.volume.arrays.calls import Made
 
 
 def _words(text: str) -> frozenset[str]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from node.volume import geometry, grid, image, stack
+from node.volume import geometry, image, stack
+from node.volume.sorting import grid
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,7 +11,8 @@ from node.dicom import scan
 from node.dicom import syntax as syntaxes
 from node.dicom import vr as vrs
 from node.dicom import walk as walking
-from node.volume import elements, table
+from node.volume import table
+from node.volume.reading import elements
 
 
 def pixels(made: scan.Table, fixed: dict[str, Any], syntax: str) -> pixel_words.Pixels:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from node.volume import elements
+from node.volume.reading import elements
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from node import errors
-from node.volume import codes, table
+from node.volume import table
+from node.volume.sorting import codes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Functions = Mapping[str, Callable[[table.Table], Array]]

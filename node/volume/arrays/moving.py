@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from node.volume import calls, combining
-from node.volume import header as headers
-from node.volume.calls import Made, dimensions, named
+from node.volume.arrays import calls, combining
+from node.volume.arrays import header as headers
+from node.volume.arrays.calls import Made, dimensions, named
 
 
 def _flip(call_: calls.Call) -> Made:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from node import errors
-from node.volume import header as headers
+from node.volume.arrays import header as headers
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Made = tuple[Any, headers.Header | None]  # what numpy gave, and its header; None: a plain array

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from node.volume import codes, stack, table
+from node.volume import stack, table
+from node.volume.sorting import codes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from node import errors
 from node.dicom import scan
-from node.volume import lookup
+from node.volume.pixels import lookup
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -1,0 +1,1 @@
+"""Stored samples become values: cells of any width, colours, tables, overlays, scaling."""

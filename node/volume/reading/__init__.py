@@ -1,0 +1,1 @@
+"""Bytes of headers become rows of a table: classic and enhanced objects, mosaics, private elements."""
