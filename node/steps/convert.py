@@ -159,10 +159,18 @@ def check(options: Mapping[str, object]) -> str | None:
 
 
 def _format(options: Mapping[str, object]) -> str | None:
-    """What the format says to its name and its options."""
-    from node.formats import registry  # loads the format itself
+    """What the format says to its name and its options, and whether what is sorted by is there at all."""
+    from node.dicom import path  # these load numpy, and the format itself
+    from node.formats import registry
+    from node.volume import sort
 
     step = Step.of(options)
+    for key, names in (("order", step.order), ("split", step.split)):
+        for name in sort.needs(names):
+            try:
+                path.parse(name)
+            except errors.UsageError as error:
+                return f"{key} = {name!r}: {error}"
     try:
         made = registry.get(step.to)
     except errors.UsageError as error:
