@@ -162,7 +162,7 @@ def _format(options: Mapping[str, object]) -> str | None:
     """What the format says to its name and its options, and whether what is sorted by is there at all."""
     from node.dicom import path  # these load numpy, and the format itself
     from node.formats import registry
-    from node.volume import sort
+    from node.volume.sorting import sort
 
     step = Step.of(options)
     for key, names in (("order", step.order), ("split", step.split)):
