@@ -21,6 +21,8 @@ NIFTI = orders.StepSetting("convert", {"to": "nifti"}, "node.toml:12")
         ({"to": "tiff"}, "there is no format 'tiff'"),
         ({"to": "nifti", "into": "x"}, "has no 'into'"),
         ({"to": "nifti", "order": 3}, "order = 3: it is a text"),
+        ({"to": "nifti", "order": ["time", "EchoTine"]}, "order = 'EchoTine': there is no element"),
+        ({"to": "nifti", "split": ["0018008"]}, "split = '0018008': "),
         ({"to": "nifti", "partial": "maybe"}, "partial = 'maybe': it is one of make, skip"),
         ({"to": "nifti", "scaling": "big"}, "scaling = 'big'"),
         ({"to": "nifti", "options": ["level"]}, 'write each as "key=value"'),
