@@ -95,6 +95,9 @@ def main() -> None:
     except KeyboardInterrupt:
         # What was begun is tidied up on the way here; the shell is told as it expects.
         sys.exit(130)
+    except MemoryError:
+        print("dicom-node: it needs more memory than there is", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nothing is wrong, and nothing is left to say.
         sys.stderr.close()
@@ -137,4 +140,6 @@ def _plainly(words: Sequence[str]) -> bool:
 
 
 def _say(error: errors.NodeError) -> None:
-    print(f"dicom-node: {error}", file=sys.stderr)
+    # What a file or an element is called may hold anything: nothing of it may steer the terminal.
+    said = "".join(char if char.isprintable() or char == "\n" else "?" for char in str(error))
+    print(f"dicom-node: {said}", file=sys.stderr)

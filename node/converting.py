@@ -144,6 +144,8 @@ def check(request: Request) -> base.Format:
     template = {"template": request.template} if request.template else {}
     if wrong := made.check({**request.options, **template}):
         raise errors.UsageError(f"--to {request.to}: {wrong}")
+    if request.out.suffix.lower() == ".zip" and not request.out.is_dir():
+        raise errors.UsageError(f"{request.out}: archives are read, and not written: name a folder")
     if request.scaling not in SCALING:
         raise errors.UsageError(f"scaling {request.scaling!r}: it is one of {', '.join(SCALING)}")
     outputs.keywords(request.name)

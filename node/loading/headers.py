@@ -96,7 +96,8 @@ def _head(first: bytes) -> part10.Part10:
         if first[128:132] == b"DICM":
             raise
         if first[:4] == _ZIP:
-            raise NotDicom("an archive, or a part of one, that cannot be unpacked") from None
+            # Images may be in it: it is no file that was never meant.
+            raise errors.BadData("an archive, or a part of one, that cannot be unpacked") from None
         raise NotDicom(fault.why) from None
 
 

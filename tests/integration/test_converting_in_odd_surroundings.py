@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from node import converting, errors
 from node.loading import headers
 from tests import series
 
@@ -36,6 +37,13 @@ def test_a_full_disk_behind_the_output_is_a_sentence(tmp_path: pathlib.Path) -> 
 
     assert ended.returncode == 1
     assert ended.stderr.startswith(b"dicom-node: what is to be said cannot be written (")
+
+
+def test_an_archive_as_target_is_refused(tmp_path: pathlib.Path) -> None:
+    asked = converting.Request(to="dicom", out=tmp_path / "out.zip", inputs=(str(tmp_path),))
+
+    with pytest.raises(errors.UsageError, match="archives are read, and not written"):
+        converting.convert(asked)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
