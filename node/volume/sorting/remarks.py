@@ -54,7 +54,9 @@ def headers(columns: codes.Columns, row: int, along: grid.Along, tilt: float) ->
 
 def twice(many: int) -> stack.Note:
     """Slices were there already."""
-    text = f"{_many(many, 'slice lies', 'slices lie')} where another does that differs in nothing: left out"
+    text = (
+        f"{_many(many, 'slice lies', 'slices lie')} where another does whose header says the same: left out"
+    )
     return stack.Note(stack.Kind.DUPLICATE, text)
 
 

@@ -95,7 +95,7 @@ class _Sorting:
             source = self.columns["source"][rows]
             again = firsts[source] != source
             for at in np.unique(source[again]).tolist():
-                self._leave_source(at, table.Why.DUPLICATE, "the same instance is there already")
+                self._leave_source(at, table.Why.DUPLICATE, "an instance of the same UID is there already")
             rows = rows[~again]
         if "rows" in self.table and "columns" in self.table:
             with np.errstate(invalid="ignore"):
@@ -187,7 +187,9 @@ class _Sorting:
         found = repeats.Search(self.columns, rows, place, self.asked).run()
         if found.twice is not None:
             self._leave(
-                rows[found.twice], table.Why.DUPLICATE, "a slice lies there already that differs in nothing"
+                rows[found.twice],
+                table.Why.DUPLICATE,
+                "a slice lies there already whose header says the same",
             )
             gone = int(found.twice.sum())
             note = remarks.twice(gone)
