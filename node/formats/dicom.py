@@ -138,9 +138,12 @@ class _Writing:
         if self._placed.several:
             self._common = self._template(next(frame.row for frame in frames if frame.row >= 0)).copy()
         self._window = classic.span(self._placed.image, self._options, self._voxels)
+        # An object of an empty place would be a slice that nobody took.
+        there = [(at, one) for at, one in enumerate(frames) if not self._placed.hole(self._turned, one)]
+        if len(there) < len(frames):
+            self.notes += (f"{len(frames) - len(there)} empty places of missing slices became no objects",)
         slices = (
-            (target / f"{number + 1:0{width}d}.dcm", *self._slice(number, frame))
-            for number, frame in enumerate(frames)
+            (target / f"{number + 1:0{width}d}.dcm", *self._slice(number, frame)) for number, frame in there
         )
         many = _compressed(slices) if self._options.compress else _plain(slices)
         for number in many:

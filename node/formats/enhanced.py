@@ -125,6 +125,8 @@ class _Writing:
         if self._former is not None:
             self._how = self._former[0]
         self.notes = placed.notes + ((self._how.note,) if self._how.note else ())
+        if holes := sum(placed.hole(self._turned, frame) for frame in placed.frames):
+            self.notes += (f"{holes} frames are the empty places of missing slices",)
 
     def write(self, path: pathlib.Path, progress: base.Progress | None) -> None:
         """Write the object."""

@@ -92,6 +92,15 @@ class Placed:
         found = float(times[frame.row] - times[self.frames[frame.slice].row])
         return found if math.isfinite(found) else 0.0
 
+    def hole(self, turned: Array, frame: Frame) -> bool:
+        """Whether a slice is the place of one that the template lacks, and nobody put anything there."""
+        if self.template is None or frame.place:
+            return False
+        if not 0 <= frame.slice + self.fit.shift[0] < self.template.order.shape[-1]:
+            return False
+        found = self.frame_of(turned, frame)
+        return bool((found == found.flat[0]).all()) if found.size else True
+
     def frame_of(self, turned: Array, frame: Frame) -> Array:
         """The voxels of one slice out of the turned array."""
         found: Array = turned[(*frame.index, frame.slice)]

@@ -406,3 +406,27 @@ def test_a_file_of_the_template_that_went_away_leaves_nothing_behind(tmp_path: p
     with pytest.raises(errors.BadData, match="cannot be read"):
         back.write("dicom", back.with_voxels(made, held), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["ct_axial"]
+
+
+def test_a_slice_that_is_missing_is_not_made_up(tmp_path: pathlib.Path) -> None:
+    before = back.only(back.template("ct_gap", tmp_path))
+
+    made = registry.get("dicom").write(before, tmp_path / "out", {})
+    one = registry.get("enhanced").write(before, tmp_path / "one", {})
+
+    positions = [pydicom.dcmread(path).ImagePositionPatient[2] for path in sorted(made.paths[0].iterdir())]
+    assert positions == [20, 23, 26, 32, 35]
+    assert "1 empty places of missing slices became no objects" in made.notes
+    assert "1 frames are the empty places of missing slices" in one.notes
+
+
+def test_what_was_put_into_a_gap_is_written(tmp_path: pathlib.Path) -> None:
+    before = back.only(back.template("ct_gap", tmp_path))
+    filled = before.voxels().copy()
+    filled[3] = filled[2] // 2 + filled[4] // 2
+
+    made = registry.get("dicom").write(
+        dataclasses.replace(before, voxels=lambda: filled, spans=None), tmp_path / "out", {}
+    )
+
+    assert len(list(made.paths[0].iterdir())) == 6
