@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from node.library import Comparison, LeftOut, Volume, compare, open, open_all, stack, write  # noqa: A004
+    from node.library import Comparison, LeftOut, Volume, compare, open, open_all, overlays, stack, write  # noqa: A004
 
-__all__ = ["Comparison", "LeftOut", "Volume", "compare", "open", "open_all", "stack", "write"]
+__all__ = ["Comparison", "LeftOut", "Volume", "compare", "open", "open_all", "overlays", "stack", "write"]
 
 
 def __getattr__(name: str) -> Any:
