@@ -295,7 +295,8 @@ def _offset(value: Any, least: int, where: str) -> int:
 def _affine(read: Any, pixdim: list[float], length: float, where: str) -> Array | None:
     if int(read["sform_code"]) > 0:
         made = np.eye(4)
-        made[:3] = read["srow"]
+        with np.errstate(invalid="ignore"):  # what is no number is refused by who asked
+            made[:3] = read["srow"]
     elif int(read["qform_code"]) > 0:
         steps = np.abs(np.array(pixdim[1:4]))
         axes.finite(where, "its quaternion", [*map(float, read["quatern"]), *map(float, read["qoffset"])])

@@ -132,10 +132,11 @@ def _scaled(found: Limits, slope: float, intercept: float, *, zero: bool) -> Sto
     ends = np.iinfo(kind)
 
     def cast(one: Array) -> Array:
-        steps = np.multiply(one, slope, dtype=np.float64)
-        steps += intercept - base
-        steps /= step
-        np.rint(steps, out=steps)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is counted, and told
+            steps = np.multiply(one, slope, dtype=np.float64)
+            steps += intercept - base
+            steps /= step
+            np.rint(steps, out=steps)
         np.nan_to_num(steps, copy=False, nan=0.0, posinf=ends.max, neginf=ends.min)
         return np.clip(steps, ends.min, ends.max, out=steps).astype(kind)
 

@@ -56,9 +56,7 @@ def _whole(plain: Volume, held: table.Table, row: int) -> None:
         along = held["orientation"][row].reshape(2, 3) * held["spacing"][row][::-1, None]
         same = bool(np.allclose((plain.geometry.column, plain.geometry.row), along, atol=1e-3))
     if not same:
-        raise errors.UsageError(
-            "overlays lie on whole frames: ask for them before rows or columns change"
-        )
+        raise errors.UsageError("overlays lie on whole frames: ask for them before rows or columns change")
 
 
 def _draw(onto: Array, bits: Array, origin: tuple[int, int]) -> None:

@@ -73,7 +73,8 @@ def window(header: scan.Table | None, values: Array) -> Window:
 def guessed(values: Array) -> Window:
     """A window from the values themselves."""
     flat = values.reshape(-1)
-    sample = flat[:: max(1, flat.size // _SAMPLES)].astype(np.float64)
+    with np.errstate(invalid="ignore"):  # numbers that are none, and are passed over
+        sample = flat[:: max(1, flat.size // _SAMPLES)].astype(np.float64)
     sample = np.clip(sample[np.isfinite(sample)], -_MOST, _MOST)
     if not sample.size:
         return Window(0.5, 1.0, "LINEAR_EXACT")
