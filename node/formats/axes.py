@@ -146,7 +146,13 @@ def real(made: image.Image) -> image.Image:
         out = np.empty(stored.shape, kind)
         for at in np.ndindex(stored.shape[:-2]):  # frame by frame: no second volume in double precision
             if kind.kind == "f":
-                out[at] = stored[at] * made.slope + made.intercept
+                try:
+                    with np.errstate(over="raise", invalid="ignore"):
+                        out[at] = stored[at] * made.slope + made.intercept
+                except FloatingPointError:
+                    raise errors.BadData(
+                        f"values of slope {made.slope:g} are more than {kind.name} holds"
+                    ) from None
             else:
                 out[at] = stored[at].astype(np.int64) * int(made.slope) + int(made.intercept)
         return out

@@ -23,6 +23,7 @@ from node.volume.pixels import cells
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _DESCRIPTION = "dicom-node"
+_LEAST, _MOST = 1e-37, 3e38  # what a field of four bytes holds
 _YES = ("yes", "no")
 _WORDS: Mapping[str, Sequence[str]] = {
     "gz": _YES,
@@ -141,7 +142,8 @@ def _body(made: image.Image, options: Mapping[str, str], notes: list[str]) -> _B
     if kept.str[1:] not in nifti_header.CODES or (made.colour and code != "u1"):
         what = f"colours of {made.dtype.name}" if made.colour else made.dtype.name
         raise errors.UsageError(f"NIfTI holds no {what}; write nrrd or npz instead")
-    if not math.isfinite(made.slope) or not math.isfinite(made.intercept) or made.slope == 0:
+    # Its fields are 4-byte floats: beyond these, readers would find no slope at all.
+    if not _LEAST < abs(made.slope) < _MOST or not abs(made.intercept) < _MOST:
         raise errors.BadData(f"a slope of {made.slope} and an intercept of {made.intercept} give no values")
     if made.colour or wish == "stored" or (wish == "int16" and code == "i2"):
         return _Body(made, layout, kept, real=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -59,6 +60,19 @@ def test_a_slope_that_no_format_holds_is_refused(slope: str, tmp_path: pathlib.P
 
     assert report.code == 1
     assert "slope" in report.left[0].detail
+
+
+@pytest.mark.parametrize("to", ["nifti", "nrrd", "metaimage"])
+def test_a_slope_of_another_format_is_refused_where_it_is_too_large(to: str, tmp_path: pathlib.Path) -> None:
+    nibabel.Nifti2Image(np.ones((3, 4, 5), "i2"), np.eye(4)).to_filename(tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[176:184] = np.array(1e300).tobytes()  # scl_slope
+    (tmp_path / "a.nii").write_bytes(content)
+
+    report = converted(to, str(tmp_path / "a.nii"), tmp_path / "out")
+
+    assert report.code == 1
+    assert "a slope of 1e+300" in report.left[0].detail or "of slope 1e+300" in report.left[0].detail
 
 
 def test_the_largest_floats_are_shown_without_a_word() -> None:
