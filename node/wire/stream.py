@@ -7,11 +7,14 @@ not block, and wait outside their lock: OpenSSL allows no read beside a write on
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import socket
 import ssl
 import struct
+import sys
+import termios
 import threading
 import time
 from collections.abc import Sequence
@@ -20,6 +23,7 @@ from node.wire import faults
 
 TICK = 0.5  # seconds that a read blocks before the caller may put its buffer away
 _TICK = struct.pack("ll", int(TICK), int(TICK % 1 * 1e6))
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER for no time at all
 _MOST_PARTS = 512  # buffers of one sendmsg; the system takes 1,024
 _LINGER_BYTES = 1 << 20  # what is read and thrown away so that an A-ABORT is not lost to a reset
 
@@ -121,7 +125,15 @@ class Stream:
         if linger > 0:
             with contextlib.suppress(OSError, ValueError):
                 self._linger(linger)
+                if self._unread():
+                    # It does not read: the system would keep what it was sent, and keep the peer waiting at a
+                    # window that never opens, for minutes after we are gone. A reset ends both.
+                    self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.sock.close()
+
+    def _unread(self) -> int:
+        """Bytes that were sent and that the peer's system has not taken."""
+        return int.from_bytes(fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     def _linger(self, seconds: float) -> None:
         # Closing with unread input sends a reset, which may overtake an A-ABORT or A-ASSOCIATE-RJ.
