@@ -26,6 +26,13 @@ def pair(ends: contextlib.ExitStack) -> tuple[stream.Stream, socket.socket]:
     return stream.Stream(ours), peer
 
 
+def fill(ours: stream.Stream) -> None:
+    """Write until nothing more goes out."""
+    block = bytes(1 << 20)
+    while True:
+        ours.write([block], len(block), time.monotonic())
+
+
 def rest(peer: socket.socket) -> str:
     """Read all that there is; how it ended."""
     peer.settimeout(30)
@@ -39,10 +46,8 @@ def rest(peer: socket.socket) -> str:
 
 def test_one_that_never_reads_is_reset(ends: contextlib.ExitStack) -> None:
     ours, peer = pair(ends)
-    block = bytes(1 << 20)
     with pytest.raises(faults.AssociationLost, match="does not read"):
-        while True:
-            ours.write([block], len(block), time.monotonic())
+        fill(ours)
     ours.close(0.05)
     assert rest(peer) == "reset"
 
