@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import pathlib
-import secrets
 import shutil
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -100,7 +99,7 @@ class Record:
 @contextlib.contextmanager
 def work(root: pathlib.Path) -> Iterator[pathlib.Path]:
     """A folder to write into, on the file system of `root`; a lock says that its user lives."""
-    place = root / f"{WORK}{secrets.token_hex(8)}"
+    place = root / f"{WORK}{os.urandom(8).hex()}"
     try:
         place.mkdir(mode=0o777)
         fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -153,7 +152,7 @@ def move(found: pathlib.Path, target: pathlib.Path, *, replace: bool) -> None:
         return
     if target.is_dir() and not target.is_symlink():
         # A folder cannot be replaced in one go: the old one is set aside before, and goes with what is there.
-        os.rename(target, found.parent / f"old-{secrets.token_hex(8)}")
+        os.rename(target, found.parent / f"old-{os.urandom(8).hex()}")
     elif found.is_dir():
         target.unlink(missing_ok=True)
     os.rename(found, target)

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import pathlib
-import secrets
 import shutil
 import zlib
 from collections.abc import Mapping, Sequence
@@ -51,7 +50,7 @@ class Zarr:
     ) -> base.Written:
         """Write one image."""
         path = target.with_name(target.name + ".zarr")
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+        temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.new")
         compressed = options.get("compress") == "yes"
         try:
             (temporary / "0").mkdir(parents=True)

@@ -115,7 +115,8 @@ def _located(found: stack.Stack, rows: Array) -> tuple[stack.Stack, Mapping[int,
     kind = table.absent("rescale_type", len(found.table))
     for row, at in enumerate(found.table["source"].tolist()):
         if at in read:
-            slope[row], intercept[row], kind[row] = dataclasses.astuple(read[at][1])
+            told = read[at][1]
+            slope[row], intercept[row], kind[row] = told.slope, told.intercept, told.kind
     columns = {**found.table.columns, "slope": slope, "intercept": intercept, "rescale_type": kind}
     whole = table.Table(found.table.sources, columns, len(found.table), found.table.skipped)
     return dataclasses.replace(found, table=whole), {at: source for at, (source, _) in read.items()}
