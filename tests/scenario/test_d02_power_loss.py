@@ -80,7 +80,7 @@ def test_nothing_acknowledged_is_lost_with_the_power(
     make_node: Callable[..., harness.Node], tmp_path: pathlib.Path
 ) -> None:
     below = record(make_node, tmp_path, 120)
-    asked, wrong = losses(below, make_node, tmp_path, 4)
+    asked, wrong = losses(below, make_node, tmp_path, 3)
     assert not wrong, "\n".join(wrong[:10])
     assert asked > 120, "no cut fell behind an acknowledgement: the test proves nothing"
 

@@ -73,7 +73,7 @@ def test_a_short_write_is_finished_or_refused(
 @pytest.mark.parametrize(
     ("operation", "place"),
     [
-        ("write", "/adopt.new"),
+        pytest.param("write", "/adopt.new", marks=pytest.mark.soak),
         ("rename", "/store/"),
         pytest.param("mkdir", "/store/", marks=pytest.mark.soak),
         ("write", "/index.sqlite"),
