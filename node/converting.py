@@ -144,12 +144,25 @@ def check(request: Request) -> base.Format:
     template = {"template": request.template} if request.template else {}
     if wrong := made.check({**request.options, **template}):
         raise errors.UsageError(f"--to {request.to}: {wrong}")
-    if request.out.suffix.lower() == ".zip" and not request.out.is_dir():
-        raise errors.UsageError(f"{request.out}: archives are read, and not written: name a folder")
+    _place(request.out, made)
     if request.scaling not in SCALING:
         raise errors.UsageError(f"scaling {request.scaling!r}: it is one of {', '.join(SCALING)}")
     outputs.keywords(request.name)
     return made
+
+
+def _place(out: pathlib.Path, made: base.Format) -> None:
+    """Refuse a place whose ending promises something else than what would be there."""
+    if out.is_dir():
+        return
+    if out.suffix.lower() == ".zip":
+        raise errors.UsageError(f"{out}: archives are read, and not written: name a folder")
+    promised = registry.of(out)
+    if promised is not None and promised.name != made.name:
+        raise errors.UsageError(
+            f"{out} ends as {promised.name} does, and --to says {made.name}:"
+            " leave out one of them, or name a folder"
+        )
 
 
 def convert(request: Request, progress: Progress | None = None) -> Report:

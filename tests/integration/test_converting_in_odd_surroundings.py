@@ -46,6 +46,21 @@ def test_an_archive_as_target_is_refused(tmp_path: pathlib.Path) -> None:
         converting.convert(asked)
 
 
+@pytest.mark.parametrize(
+    ("name", "to"), [("out.nrrd", "nifti"), ("out.nii.gz", "dicom"), ("out.zarr", "npz")]
+)
+def test_an_ending_that_promises_another_format_is_refused(
+    name: str, to: str, tmp_path: pathlib.Path
+) -> None:
+    series.write("ct_single", tmp_path / "in")
+    asked = converting.Request(to=to, out=tmp_path / name, inputs=(str(tmp_path / "in"),))
+
+    with pytest.raises(errors.UsageError, match=f"--to says {to}"):
+        converting.convert(asked)
+
+    assert not (tmp_path / name).exists()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_that_cannot_be_read_is_told(tmp_path: pathlib.Path) -> None:
     closed = tmp_path / "closed"
