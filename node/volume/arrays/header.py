@@ -18,7 +18,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 SLICE, ROW, COLUMN, RGB = "slice", "row", "column", "rgb"
 SPATIAL = (SLICE, ROW, COLUMN)
 PLANE = (ROW, COLUMN, RGB)  # what lies within one frame
-REGULAR = 1e-3  # of a step: positions that differ less from equal distances are at equal distances
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

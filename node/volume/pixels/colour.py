@@ -13,7 +13,6 @@ from node.volume.pixels import lookup
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-GREY = frozenset({"MONOCHROME1", "MONOCHROME2", ""})
 PALETTE = "PALETTE COLOR"
 _FULL = frozenset({"YBR_FULL", "YBR_FULL_422"})
 _PARTIAL = frozenset({"YBR_PARTIAL_422", "YBR_PARTIAL_420"})

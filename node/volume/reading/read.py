@@ -337,9 +337,6 @@ def _wanted(extra: tuple[str, ...]) -> tuple[tuple[str, paths.Path], ...]:
     return tuple((name, paths.parse(name)) for name in extra if name not in table.COLUMNS)
 
 
-_TEXT_VRS = (values.TEXT_VRS | values.CODE_VRS | {"UN"}) - {"DS", "IS"}
-
-
 def _extra(made: scan.Table, wanted: tuple[tuple[str, paths.Path], ...]) -> dict[str, Any]:
     """Their values: a number where the element is one, else text; of several values all, with backslashes."""
     found: dict[str, Any] = {}
