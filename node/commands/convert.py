@@ -11,25 +11,16 @@ from node.commands import converting, options
 
 def convert(
     out: Annotated[str, typer.Argument(metavar="OUT", help="A folder, or one file by its ending.")],
-    inputs: Annotated[
-        list[str],
-        typer.Argument(metavar="IN...", help="Files, folders, zip archives, or series that the node holds."),
-    ],
+    inputs: options.Inputs,
     to: Annotated[
         str, typer.Option("--to", metavar="FORMAT", help="nifti, dicom, nrrd ...; default: by OUT's ending.")
     ] = "",
-    order: Annotated[
-        str | None, typer.Option("--order", metavar="AXES", help="Sort by these: time, b, te, or an element.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAMES", help="Part volumes by these elements, too.")
-    ] = None,
+    order: options.Order = None,
+    split: options.Split = None,
     template: Annotated[
         str | None, typer.Option("--template", metavar="DIR", help="The series whose identity results carry.")
     ] = None,
-    series: Annotated[
-        list[str] | None, typer.Option("--series", metavar="UID|N", help="Only this series; may be repeated.")
-    ] = None,
+    series: options.Series = None,
     stacks: Annotated[
         list[str] | None, typer.Option("--stack", metavar="N", help="Only this volume, as `show` counts.")
     ] = None,

@@ -36,6 +36,20 @@ Workers = Annotated[
 Retries = Annotated[
     int, typer.Option("--retries", min=0, metavar="N", help="How often what may pass is tried again.")
 ]
+# Of the commands that look at series as volumes.
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="IN...", help="Files, folders, zip archives, or series that the node holds."),
+]
+Order = Annotated[
+    str | None, typer.Option("--order", metavar="AXES", help="Sort by these: time, b, te, or an element.")
+]
+Split = Annotated[
+    str | None, typer.Option("--split", metavar="NAMES", help="Part volumes by these elements, too.")
+]
+Series = Annotated[
+    list[str] | None, typer.Option("--series", metavar="UID|N", help="Only this series; may be repeated.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

@@ -22,12 +22,7 @@ _BESIDE = 3  # lines of the terminal that are left for words
 
 
 def preview(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IN...", help="Files, folders, zip archives, or a series that the node holds."
-        ),
-    ],
+    inputs: options.Inputs,
     png: Annotated[
         pathlib.Path | None, typer.Option("--png", metavar="OUT", help="Write a PNG (or .jpg) instead.")
     ] = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import typer
@@ -20,16 +20,9 @@ _LONGEST = 40  # characters of a description
 
 
 def show(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(metavar="IN...", help="Files, folders, zip archives, or series that the node holds."),
-    ],
-    order: Annotated[
-        str | None, typer.Option("--order", metavar="AXES", help="Sort by these: time, b, te, or an element.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAMES", help="Part volumes by these elements, too.")
-    ] = None,
+    inputs: options.Inputs,
+    order: options.Order = None,
+    split: options.Split = None,
     as_json: options.Json = False,
     config: options.Config = None,
     data: options.Data = None,

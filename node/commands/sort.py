@@ -22,19 +22,12 @@ Put = tuple[pathlib.Path, pathlib.PurePath]  # a file, and its name below the fo
 
 def sort(
     out: Annotated[pathlib.Path, typer.Argument(metavar="OUT", help="A folder; nothing is replaced in it.")],
-    inputs: Annotated[
-        list[str],
-        typer.Argument(metavar="IN...", help="Files, folders, zip archives, or series that the node holds."),
-    ],
+    inputs: options.Inputs,
     by: Annotated[
         str | None, typer.Option("--by", metavar="AXES", help="Sort by these: time, b, te, or an element.")
     ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAMES", help="Part volumes by these elements, too.")
-    ] = None,
-    series: Annotated[
-        list[str] | None, typer.Option("--series", metavar="UID|N", help="Only this series; may be repeated.")
-    ] = None,
+    split: options.Split = None,
+    series: options.Series = None,
     pattern: Annotated[
         str,
         typer.Option(
