@@ -343,7 +343,7 @@ class _Making:
         with outputs.work(parts) as apart:
             written = self._format.write(got, apart / target.name, self._options, self._progress)
             if self._request.durable:
-                _synced(written.paths)
+                outputs.sync(written.paths)
             paths = []
             self._keep(target.parent / path.relative_to(apart) for path in written.paths)
             # The principal file comes last: who waits for it finds the others.
@@ -356,7 +356,7 @@ class _Making:
                     raise _Taken(str(error)) from None
                 paths.append(place)
         if self._request.durable:
-            _synced((target.parent,), inside=False)
+            outputs.sync((target.parent,), inside=False)
         return base.Written(tuple(reversed(paths)), written.notes)
 
     def _keep(self, places: Iterable[pathlib.Path]) -> None:
@@ -465,18 +465,3 @@ def _texts(source: table.Source, keywords: Sequence[str]) -> Mapping[str, tuple[
 
 def _shown(name: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in name)
-
-
-def _synced(paths: Sequence[pathlib.Path], *, inside: bool = True) -> None:
-    try:
-        if inside:
-            outputs.sync(paths)
-        else:
-            for path in paths:
-                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
-    except OSError as error:
-        raise errors.StorageFailed(f"what was made cannot be synced ({error.strerror or error})") from error

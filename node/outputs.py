@@ -165,13 +165,16 @@ def taken(target: pathlib.Path) -> errors.UsageError:
     )
 
 
-def sync(paths: Sequence[pathlib.Path]) -> None:
-    """Make files, and what is in folders, survive a power loss; raises OSError."""
-    for path in paths:
-        if path.is_dir():
-            sync(sorted(path.iterdir()))
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+def sync(paths: Sequence[pathlib.Path], *, inside: bool = True) -> None:
+    """Make files, and what is in folders, survive a power loss; not `inside`: of a folder only the names."""
+    try:
+        for path in paths:
+            if inside and path.is_dir():
+                sync(sorted(path.iterdir()))
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+    except OSError as error:
+        raise errors.StorageFailed(f"what was made cannot be synced ({error.strerror or error})") from error
