@@ -16,12 +16,11 @@ import numpy as np
 from node import errors
 from node.dicom import scan
 from node.formats import axes, base, whole
+from node.loading import locate
 from node.volume import image, shown
 
 SHEET = 24  # slices on a contact sheet
 TALL = 256  # pixels at most of a slice on it
-_HEAD = 1 << 20  # bytes of a file in which a window is looked for
-_PIXEL_GROUP = 0x7FE00000
 _MOST_PIXELS = 1 << 28
 _WHAT = ("sheet", "slice", "planes", "all")
 
@@ -112,13 +111,9 @@ def _header(made: image.Image) -> scan.Table | None:
     if made.table is None or made.rows is None or not (made.rows >= 0).any():
         return None
     there = made.rows[made.rows >= 0]
-    source = made.table.source(int(there[len(there) // 2]))
     try:
-        with open(source.path, "rb") as file:
-            file.seek(source.offset)
-            raw = file.read(min(source.size, _HEAD))
-        return scan.scan(raw, source.syntax, stop=_PIXEL_GROUP)
-    except (OSError, errors.BadData):
+        return locate.whole(made.table.source(int(there[len(there) // 2])))
+    except errors.BadData:
         return None
 
 
