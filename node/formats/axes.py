@@ -96,6 +96,14 @@ def finite(where: str, what: str, values: Sequence[float]) -> None:
         raise errors.BadData(f"{where}: {what} has a value that cannot be")
 
 
+def placed(where: str, scanner: Array) -> geometry.Geometry:
+    """The geometry of a matrix to right-anterior-superior that a file has; BadData when it can be none."""
+    finite(where, "the affine", scanner.ravel().tolist())
+    if abs(np.linalg.det(scanner[:3, :3])) < 1e-9:
+        raise errors.BadData(f"{where}: its affine spans no volume")
+    return geometry.Geometry.of_scanner(scanner)
+
+
 def whole_type(made: image.Image, limits: tuple[int, int] | None = None) -> np.dtype[Any]:
     """The type of real values: whole numbers where slope and intercept are whole, else 4-byte floats.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from node import errors
 from node.formats import axes
-from node.volume import geometry, image, stack
+from node.volume import image, stack
 
 VERSION = 1
 
@@ -72,10 +72,7 @@ def image_of(
     if affine is not None:
         if affine.shape != (4, 4):
             raise errors.BadData(f"{where}: its affine is no matrix of 4 x 4")
-        axes.finite(where, "the affine", affine.ravel().tolist())
-        if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-            raise errors.BadData(f"{where}: its affine spans no volume")
-        placed = geometry.Geometry.of_scanner(affine)
+        placed = axes.placed(where, affine)
     extra = [
         stack.Axis("time" if at == len(shape) - 4 else f"axis{at}", np.arange(float(shape[at])))
         for at in range(len(shape) - 3)

@@ -19,7 +19,7 @@ import numpy as np
 
 from node import errors
 from node.formats import axes, base, whole
-from node.volume import geometry, image, stack
+from node.volume import image, stack
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -282,11 +282,7 @@ def _read(path: pathlib.Path, chosen: _Numbers, info: Mapping[str, Any]) -> imag
     affine = info.get("affine")
     where = None
     if isinstance(affine, _Numbers) and affine.dims == (4, 4) and not _false(info.get("placed")):
-        matrix = affine.array().astype(float)
-        axes.finite(str(path), "the affine", matrix.ravel().tolist())
-        if abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
-            raise errors.BadData(f"{path}: its affine spans no volume")
-        where = geometry.Geometry.of_scanner(matrix)
+        where = axes.placed(str(path), affine.array().astype(float))
     units = info["units"].split(",") if isinstance(info.get("units"), str) else []
     extra = []
     for at in range(count - 3):
