@@ -8,6 +8,7 @@ it belongs. The first frame that cannot be decoded ends the whole: half a volume
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import mmap
 import os
@@ -52,6 +53,19 @@ class _Child:
         self.failed = False
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Task:
+    """What all children do together."""
+
+    loader: frames.Loader
+    jobs: Sequence[frames.Job]
+    batch: int  # jobs for a number
+    todo: int  # the pipe that numbers are taken from
+    current: mmap.mmap  # which job each child is at, from 1
+    fd: int  # the file that voxels are written to
+    offset: int  # where they begin in it
+
+
 def run(
     loader: frames.Loader, jobs: Sequence[frames.Job], fd: int, offset: int, progress: Progress | None = None
 ) -> None:
@@ -59,16 +73,17 @@ def run(
     if not jobs:
         return
     _warm(loader)
-    batch = -(-len(jobs) // _MOST)  # jobs for a number
+    batch = -(-len(jobs) // _MOST)
     numbers = -(-len(jobs) // batch)
     count = min(max(loader.jobs, 1), numbers)
     todo = _todo(numbers, count)
-    current = mmap.mmap(-1, 8 * count)  # which job each child is at, from 1
+    current = mmap.mmap(-1, 8 * count)
+    task = _Task(loader, jobs, batch, todo, current, fd, offset)
     children: list[_Child] = []
     try:
         for number in range(count):
-            children.append(_forked(loader, jobs, batch, todo, current, number, (fd, offset), children))
-        _watch(loader, jobs, children, current, progress)
+            children.append(_forked(task, number, children))
+        _watch(task, children, progress)
     finally:
         os.close(todo)
         for child in children:
@@ -96,16 +111,7 @@ def _todo(count: int, children: int) -> int:
     return reads
 
 
-def _forked(
-    loader: frames.Loader,
-    jobs: Sequence[frames.Job],
-    batch: int,
-    todo: int,
-    current: mmap.mmap,
-    number: int,
-    target: tuple[int, int],
-    before: Sequence[_Child],
-) -> _Child:
+def _forked(task: _Task, number: int, before: Sequence[_Child]) -> _Child:
     reads, writes = os.pipe2(os.O_CLOEXEC)
     parent = os.getpid()
     try:
@@ -125,8 +131,8 @@ def _forked(
         os.close(reads)
         for other in before:
             os.close(other.said)
-        _settle(loader)
-        code = _work(loader, jobs, batch, todo, current, number, target, writes, parent)
+        _settle(task.loader)
+        code = _work(task, number, writes, parent)
     except BaseException:  # noqa: BLE001 - the edge of the process: nothing of the parent's may run in it
         code = 1
     finally:
@@ -166,31 +172,22 @@ def _settle(loader: frames.Loader) -> None:
         file.write("900")
 
 
-def _work(
-    loader: frames.Loader,
-    jobs: Sequence[frames.Job],
-    batch: int,
-    todo: int,
-    current: mmap.mmap,
-    number: int,
-    target: tuple[int, int],
-    said: int,
-    parent: int,
-) -> int:
+def _work(task: _Task, number: int, said: int, parent: int) -> int:
     """Do what is to be done until nothing is, or something fails; the exit code."""
-    fd, offset = target
+    loader = task.loader
     while os.getppid() == parent:
-        raw = os.read(todo, _NUMBER.size)
+        raw = os.read(task.todo, _NUMBER.size)
         if len(raw) < _NUMBER.size or raw == _END:
             return 0
-        first = _NUMBER.unpack(raw)[0] * batch
-        for at in range(first, min(first + batch, len(jobs))):
-            job = jobs[at]
-            current[8 * number : 8 * number + 8] = (at + 1).to_bytes(8, "little")
+        first = _NUMBER.unpack(raw)[0] * task.batch
+        for at in range(first, min(first + task.batch, len(task.jobs))):
+            job = task.jobs[at]
+            task.current[8 * number : 8 * number + 8] = (at + 1).to_bytes(8, "little")
             signal.setitimer(signal.ITIMER_REAL, _seconds(loader, job))
             try:
                 for place, voxels in loader.made(job):
-                    _write(fd, voxels.reshape(-1).view(np.uint8).data, offset + place * loader.length)
+                    start = task.offset + place * loader.length
+                    _write(task.fd, voxels.reshape(-1).view(np.uint8).data, start)
             except errors.NodeError as error:
                 return _fail(said, str(error))
             except MemoryError:
@@ -218,13 +215,7 @@ def _write(fd: int, data: memoryview, offset: int) -> None:
         place += os.pwrite(fd, data[place:], offset + place)
 
 
-def _watch(
-    loader: frames.Loader,
-    jobs: Sequence[frames.Job],
-    children: Sequence[_Child],
-    current: mmap.mmap,
-    progress: Progress | None,
-) -> None:
+def _watch(task: _Task, children: Sequence[_Child], progress: Progress | None) -> None:
     """Wait until every child has ended; the first failure ends it."""
     done = 0
     poll = select.poll()
@@ -238,7 +229,7 @@ def _watch(
             if not words:
                 poll.unregister(said)
                 del speaking[said]
-                _check(loader, jobs, child, current)
+                _check(task, child)
                 continue
             if not child.failed:
                 before, mark, after = words.partition(_FAILED)
@@ -246,16 +237,16 @@ def _watch(
                 child.failed = bool(mark)
                 words = after
                 if progress is not None and not child.failed:
-                    progress(done, len(jobs), "decoding")
+                    progress(done, len(task.jobs), "decoding")
             if child.failed:
                 child.words += words
-    if done < len(jobs):
+    if done < len(task.jobs):
         raise errors.TranscodingBusy(
-            f"{done} of {len(jobs)} frames were decoded, and then no process was left"
+            f"{done} of {len(task.jobs)} frames were decoded, and then no process was left"
         )
 
 
-def _check(loader: frames.Loader, jobs: Sequence[frames.Job], child: _Child, current: mmap.mmap) -> None:
+def _check(task: _Task, child: _Child) -> None:
     """Raise what a child that ended says of how it did."""
     _, status = os.waitpid(child.pid, 0)
     child.pid = 0
@@ -264,11 +255,11 @@ def _check(loader: frames.Loader, jobs: Sequence[frames.Job], child: _Child, cur
         _raise(child.words)
     if not code:
         return
-    at = int.from_bytes(current[8 * child.number : 8 * child.number + 8], "little")
+    at = int.from_bytes(task.current[8 * child.number : 8 * child.number + 8], "little")
     what = "a frame"
-    if 0 < at <= len(jobs):
-        job = jobs[at - 1]
-        what = f"{loader.sources[job.source].path}: frame {job.frame + 1}"
+    if 0 < at <= len(task.jobs):
+        job = task.jobs[at - 1]
+        what = f"{task.loader.sources[job.source].path}: frame {job.frame + 1}"
     if code == -signal.SIGKILL:  # as the system does it when memory is short; it may go well later
         raise errors.TranscodingBusy(f"{what}: the process that decoded it was killed")
     if code == -signal.SIGALRM:
