@@ -165,6 +165,5 @@ def _plainly(words: Sequence[str]) -> bool:
 
 
 def _say(error: errors.NodeError) -> None:
-    # What a file or an element is called may hold anything: nothing of it may steer the terminal.
-    said = "".join(char if char.isprintable() or char == "\n" else "?" for char in str(error))
+    said = "\n".join(map(errors.printable, str(error).split("\n")))  # files may be called anything
     print(f"dicom-node: {said}", file=sys.stderr)

@@ -133,7 +133,7 @@ def told(left: Sequence[table.Skipped], names: int = 3) -> Iterator[str]:
     for one in left:
         by_reason.setdefault((one.why.value, one.detail), []).append(one.name)
     for (why, detail), found in by_reason.items():
-        shown = ", ".join(_shown(name) for name in found[:names])
+        shown = ", ".join(map(errors.printable, found[:names]))
         more = f" and {len(found) - names:,} more" if len(found) > names else ""
         yield f"left out: {shown}{more}: {why}{f' ({detail})' if detail else ''}"
 
@@ -461,7 +461,3 @@ def _texts(source: table.Source, keywords: Sequence[str]) -> Mapping[str, tuple[
         # A view of it may be left in a traceback; the mapping goes when that does.
         with contextlib.suppress(BufferError):
             mapped.close()
-
-
-def _shown(name: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in name)

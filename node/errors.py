@@ -88,3 +88,8 @@ class PeerBusy(Transient):
 
 class PeerRefused(Permanent):
     """The peer answered, and the answer is no."""
+
+
+def printable(text: str) -> str:
+    """Text that may come from outside, fit to be said on one line: nothing of it may steer a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from node import errors
+
 
 def as_json(value: object) -> None:
     """Print a value of ours as JSON."""
@@ -54,8 +56,7 @@ def cell(value: object) -> str:
         return "-"
     if isinstance(value, datetime.datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    # What came from outside may hold anything: nothing of it may steer the terminal.
-    return "".join(char if char.isprintable() else "?" for char in str(value))
+    return errors.printable(str(value))
 
 
 def size(count: int) -> str:

@@ -240,8 +240,7 @@ def response(link: association.Association, wanted: int) -> association.Message:
 
 def comment(answer: command.Command) -> str:
     """The Error Comment of an answer, "" when it has none; fit to be printed."""
-    text = answer.text(command.ERROR_COMMENT)
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return errors.printable(answer.text(command.ERROR_COMMENT))
 
 
 def outcome(error: errors.NodeError) -> base.Retry | base.Failed:
